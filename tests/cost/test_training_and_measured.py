@@ -1,0 +1,57 @@
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from prune_search.cost import (
+    conditions,
+    forward_flops,
+    latency_ms,
+    peak_memory_bytes,
+    size_bytes,
+    step_flops,
+)
+
+
+def test_training_cost_ratio_of_dyprune_section_5():
+    live = [266_200, 93_383, 42_541, 22_724, 13_564, 8_796, 6_085, 4_434]
+    epochs = [n for n in live for _ in range(3)] + [3_371]
+    spent = sum(step_flops(n, 1000) for n in epochs)
+    assert spent == 6 * 1000 * 1_376_552
+    assert spent / (25 * step_flops(266_200, 1000)) == pytest.approx(0.2068, abs=5e-5)
+
+
+def test_forward_is_a_third_of_a_step():
+    assert forward_flops(10, 4) == 80
+    assert step_flops(10, 4) == 240
+
+
+def test_size_is_that_of_the_file(tmp_path):
+    model = nn.Sequential(nn.Linear(100, 50), nn.BatchNorm1d(50))
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    assert size_bytes(model) == (tmp_path / "model.safetensors").stat().st_size
+
+
+def test_tied_weights_are_stored_once():
+    model = nn.Sequential(nn.Linear(100, 100, bias=False), nn.Linear(100, 100, bias=False))
+    model[1].weight = model[0].weight
+    assert 40_000 < size_bytes(model) < 40_200
+
+
+def test_peak_memory_of_an_mlp():
+    model = nn.Sequential(nn.Linear(100, 1000), nn.ReLU(), nn.Linear(1000, 10))
+    weights = 4 * (100 * 1000 + 1000 + 1000 * 10 + 10)
+    assert peak_memory_bytes(model, torch.randn(2, 100)) == weights + 800 + 2 * 2 * 4000
+    assert model.training
+
+
+def test_latency_with_its_conditions():
+    model = nn.Linear(10, 10)
+    median, spread = latency_ms(model, torch.randn(4, 10), warmup=1, min_seconds=0.01)
+    assert median > 0 and spread >= 0
+    assert conditions(torch.randn(4, 10)) == {
+        "device": "cpu",
+        "batch": 4,
+        "dtype": "float32",
+        "threads": torch.get_num_threads(),
+    }
