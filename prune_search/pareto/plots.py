@@ -1,0 +1,95 @@
+"""The front as a plot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from prune_search.pareto.front import front
+from prune_search.pareto.scale import LOGARITHMIC, Objectives, Point
+from prune_search.spec.errors import UserError
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure, Scatter
+
+_QUIET, _LOUD, _DENSE = "#c3c9d1", "#1f5fbf", "#b0413e"
+
+
+def figure(
+    points: Sequence[Point],
+    objectives: Objectives,
+    front_indices: Collection[int],
+    dense: Mapping[str, float] | None = None,
+    *,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """A plotly figure of two objectives, a third as colour; ``fig.write_html(file, include_plotlyjs=True)``
+    is self-contained.
+
+    Accuracy goes on y (else the first objective), the first other objective on x, in decades where it is a
+    count. The front's marks are loud, the best of it in these two objectives joined by a line; the other
+    trials are quiet.
+
+    Args:
+        points: Metrics of one trial each; those that lack a value on x or y are left out.
+        objectives: Metric -> direction; two or more.
+        front_indices: Which points are on the front.
+        dense: Metrics of the dense network, drawn as a mark of its own.
+        names: What a trial is called when one points at it. Default: ``trial 0``, ``trial 1``, ...
+    """
+    import plotly.graph_objects as go
+
+    if len(objectives) < 2:
+        raise UserError(f"A plot needs two objectives, there is {len(objectives)}: {', '.join(objectives)}.")
+    y = "accuracy" if "accuracy" in objectives else next(iter(objectives))
+    x, *others = (name for name in objectives if name != y)
+    names = names or [f"trial {i}" for i in range(len(points))]
+    chosen = set(front_indices)
+    drawn = [i for i, p in enumerate(points) if np.isfinite([_value(p, x), _value(p, y)]).all()]
+    best = [i for i in drawn if i in chosen]
+    colour = others[0] if others else None
+
+    def marks(indices: list[int], label: str, **style: object) -> Scatter:
+        return go.Scatter(
+            x=[points[i][x] for i in indices],
+            y=[points[i][y] for i in indices],
+            text=[_hover(names[i], points[i], objectives) for i in indices],
+            hoverinfo="text",
+            name=label,
+            **style,
+        )
+
+    axes = {name: objectives[name] for name in (x, y)}
+    edge = [best[i] for i in front([points[i] for i in best], axes)]
+    edge.sort(key=lambda i: (points[i][x], points[i][y]))
+    shades = {"color": _LOUD}
+    if colour:
+        bar = {"title": {"text": colour, "side": "right"}}
+        shades = {
+            "color": [_value(points[i], colour) for i in best], "colorscale": "Viridis", "colorbar": bar
+        }  # fmt: skip
+    fig = go.Figure([
+        marks([i for i in drawn if i not in chosen], "other trials", mode="markers",
+              marker={"color": _QUIET, "size": 6}),
+        marks(edge, "front line", mode="lines", line={"color": _LOUD, "width": 1.5}, showlegend=False),
+        marks(best, "front", mode="markers", marker={"size": 10, **shades}),
+    ])  # fmt: skip
+    if dense and np.isfinite([_value(dense, x), _value(dense, y)]).all():
+        mark = {"color": _DENSE, "size": 12, "symbol": "x"}
+        fig.add_scatter(x=[dense[x]], y=[dense[y]], mode="markers", marker=mark, name="dense",
+                        text=[_hover("dense", dense, objectives)], hoverinfo="text")  # fmt: skip
+    fig.update_layout(template="simple_white", legend={"orientation": "h", "y": 1.08})
+    fig.update_xaxes(title=f"{x} ({objectives[x]})", type="log" if x in LOGARITHMIC else "linear")
+    fig.update_yaxes(title=f"{y} ({objectives[y]})", type="log" if y in LOGARITHMIC else "linear")
+    return fig
+
+
+def _value(point: Point, name: str) -> float:
+    value = point.get(name)
+    return np.nan if value is None else float(value)
+
+
+def _hover(name: str, point: Point, objectives: Objectives) -> str:
+    return "<br>".join([f"<b>{name}</b>", *(f"{metric} {_value(point, metric):.6g}" for metric in objectives)])

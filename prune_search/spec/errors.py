@@ -1,0 +1,16 @@
+"""The one exception that means: the user can mend this."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A user's mistake. ``str(error)`` is the whole message; commands print it and exit with code 2."""
+
+
+def nearest(received: object, allowed: Iterable[str]) -> str:
+    """The allowed name that looks most like what came, as ``" Did you mean 'x'?"``; empty if none does."""
+    matches = difflib.get_close_matches(str(received), list(allowed), n=1, cutoff=0.5)
+    return f" Did you mean '{matches[0]}'?" if matches else ""
