@@ -1,0 +1,67 @@
+"""A recipe in the user's own training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.pruning.context import Batches
+from prune_search.pruning.pruner import Pruner
+from prune_search.pruning.recipe import Recipe, RecipeError, resolve
+from prune_search.spec.errors import UserError
+
+
+def prune(
+    model: nn.Module,
+    recipe: str | Mapping[str, Any] | Recipe,
+    *,
+    optimizer: torch.optim.Optimizer,
+    epochs: int,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+    batches: Batches | None = None,
+    evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
+    example_input: Tensor | None = None,
+    seed: int = 0,
+) -> Pruner:
+    """Attach a recipe to a model and its optimizer.
+
+    Example::
+
+        pruner = prune(model, "dyprune", optimizer=optimizer, epochs=30)
+        for epoch in range(30):
+            pruner.epoch_start()
+            train_one_epoch(model, optimizer)          # masks hold after every optimizer.step()
+            loss, accuracy = validate(model)
+            if pruner.epoch_end(loss=loss, accuracy=accuracy).finished:
+                break
+        small = remove(pruner.model, example_input)
+
+    Args:
+        model: Changed in place; ``pruner.model`` is always the network to go on with.
+        recipe: A preset's name, a mapping as in the YAML, or a Recipe.
+        optimizer: Holds the model's parameters. Where the network shrinks, its parameters are replaced in place.
+        epochs: The most epochs you will train: lengths below 1 in a recipe are fractions of it.
+        loss, batches, evaluate, example_input: For the parts that need them; see :class:`Pruner`.
+        seed: Everything random is drawn from (seed, epoch).
+
+    Raises:
+        UserError: The recipe has a mistake.
+    """
+    try:
+        built = recipe if isinstance(recipe, Recipe) else resolve(recipe)
+    except RecipeError as error:
+        raise UserError(f"recipe: {error}") from None
+    return Pruner(
+        model,
+        built,
+        optimizer=optimizer,
+        epochs=epochs,
+        loss=loss,
+        batches=batches,
+        evaluate=evaluate,
+        example_input=example_input,
+        seed=seed,
+    )

@@ -1,0 +1,1 @@
+"""Parts of this axis, one file each; found by the registry."""

@@ -1,0 +1,63 @@
+"""Choosing which units stay: exact counts, whatever the ties, with a floor under every layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from prune_search.pruning.context import Pool, Units
+
+
+def smallest(scores: Tensor, count: int) -> Tensor:
+    """Bool mask of the ``count`` smallest scores; of equal ones the higher index counts as smaller.
+
+    Args:
+        scores: Float, [N], no NaN.
+        count: In [0, N].
+    """
+    if count <= 0:
+        return torch.zeros_like(scores, dtype=torch.bool)
+    if count >= scores.numel():
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(count).values
+    chosen = scores < threshold
+    ties = (scores == threshold).nonzero().flatten()
+    missing = count - int(chosen.sum())
+    chosen[ties[len(ties) - missing :]] = True
+    return chosen
+
+
+def select(units: Mapping[str, Units], pools: Sequence[Pool], floor: float) -> dict[str, Tensor]:
+    """Which units stay (bool [U] for each layer).
+
+    In each pool the live units with the smallest scores go until at most ``keep`` weights are left, except that the best
+    ``ceil(floor * U)`` units of each layer always stay. Units that are dead stay dead.
+    """
+    kept = {}
+    for pool in pools:
+        layers = [units[name] for name in pool.layers]
+        size = layers[0].size
+        scores = torch.cat([layer.scores[layer.live] for layer in layers])
+        protected = torch.cat([_best(layer, floor) for layer in layers])
+        excess = len(scores) - pool.keep // size
+        removable = (~protected).nonzero().flatten()
+        gone = torch.zeros_like(protected)
+        gone[removable[smallest(scores[removable], min(excess, len(removable)))]] = True
+        start = 0
+        for name, layer in zip(pool.layers, layers, strict=True):
+            stays = layer.live.clone()
+            count = int(layer.live.sum())
+            stays[layer.live] = ~gone[start : start + count]
+            kept[name] = stays
+            start += count
+    return kept
+
+
+def _best(layer: Units, floor: float) -> Tensor:
+    """Among the live units, those that the floor protects."""
+    scores = layer.scores[layer.live]
+    protect = min(math.ceil(floor * layer.live.numel()), len(scores))
+    return ~smallest(scores, len(scores) - protect)
