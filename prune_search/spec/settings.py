@@ -1,0 +1,178 @@
+"""What is the same for all trials of a search: objectives, constraints, search, resources, tracking."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from prune_search.cost.metrics import METRICS, OBJECTIVES
+from prune_search.spec.conditions import Condition, parse_constraint
+from prune_search.spec.document import Document
+from prune_search.spec.errors import UserError, nearest
+from prune_search.spec.strict import Strict, got
+
+DIRECTIONS = ("maximize", "minimize")
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"^(?:\d+(?:\.\d+)?[smhd]\s*)+$")
+DEFAULT_TRIALS = 40
+
+
+def seconds(value: object) -> object:
+    """Seconds in a duration: ``90s``, ``30m``, ``1h30m``, ``2d``, or a number of seconds."""
+    if value is None:
+        return None
+    if isinstance(value, str) and _DURATION.match(value.strip()):
+        value = sum(float(count) * SECONDS[unit] for count, unit in re.findall(r"([\d.]+)([smhd])", value))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
+        raise ValueError("a duration such as 90s, 30m, 2h, 1h30m, or seconds above 0")
+    return float(value)
+
+
+def _early_stopping(value: object) -> object:
+    name = value.get("name", value) if isinstance(value, dict) else value
+    if name != "none":
+        raise ValueError("none; this version stops no trial early")
+    return name
+
+
+def _auto_or(value: object, whole: bool, low: float) -> object:
+    is_number = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    if value != "auto" and not (is_number and low <= value < float("inf")):
+        raise ValueError(f"auto, or a {'whole ' if whole else ''}number >= {low}")
+    return value
+
+
+class SearchConfig(Strict):
+    """How to search.
+
+    Attributes:
+        trials: How many; 40 if neither ``trials`` nor ``time`` is given. None: until ``time`` is over.
+        time: Seconds (written as 30m, 2h, 90s), or None.
+        concurrency: Trials at once; ``auto`` fills the machine.
+        seed: Of the sampler; what is trained is seeded by the top-level ``seed``.
+        deterministic: The same search again for the same seed, whatever the timing.
+        batch: Trial n is asked from the results of trials 0..n - batch only, where deterministic.
+        storage: URL of Optuna's storage; None: a file in the search's directory.
+        enqueue: Configurations to try first, nested or flat; what they leave out is sampled.
+    """
+
+    sampler: Literal["tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid", "auto"] = "tpe"
+    trials: int | None = Field(None, ge=1)
+    time: Annotated[float | None, BeforeValidator(seconds)] = None
+    concurrency: int | Literal["auto"] = "auto"
+    seed: int = Field(0, ge=0)
+    deterministic: bool = False
+    batch: int = Field(8, ge=1)
+    storage: str | None = None
+    early_stopping: Annotated[Literal["none"], BeforeValidator(_early_stopping)] = "none"
+    enqueue: list[dict[str, object]] = Field(default_factory=list)
+    warm_start: list[object] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _ends(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("trials") is None and value.get("time") is None:
+            if "trials" in value:
+                raise ValueError("trials, time or both; without one the search would never end")
+            return {**value, "trials": DEFAULT_TRIALS}
+        return value
+
+    @field_validator("concurrency", mode="before")
+    @classmethod
+    def _auto_or_slots(cls, value: object) -> object:
+        return _auto_or(value, whole=True, low=1)
+
+    @field_validator("storage")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value:
+            raise ValueError("null, or a URL such as sqlite:///study.db or postgresql://user@host/db")
+        return value
+
+    @field_validator("warm_start", mode="before")
+    @classmethod
+    def _no_warm_start(cls, value: object) -> object:
+        if value not in ([], None):
+            raise ValueError("[]; this version does not start from other searches. Name configurations in enqueue")
+        return []
+
+
+class ResourcesConfig(Strict):
+    """What one trial holds. ``gpus_per_worker``: ``auto`` is 0 without GPUs."""
+
+    workers: int = Field(1, ge=1)
+    cpus_per_worker: float = Field(1.0, gt=0)
+    gpus_per_worker: int | float | Literal["auto"] = "auto"
+
+    @field_validator("workers")
+    @classmethod
+    def _one(cls, value: int) -> int:
+        if value > 1:
+            raise ValueError("1; one worker per trial in this version")
+        return value
+
+    @field_validator("gpus_per_worker", mode="before")
+    @classmethod
+    def _auto_or_number(cls, value: object) -> object:
+        return _auto_or(value, whole=False, low=0)
+
+
+class TrackingConfig(Strict):
+    """Where MLflow keeps its runs."""
+
+    uri: str = "sqlite:///runs/mlflow.db"
+
+
+def read_objectives(document: Document) -> dict[str, str]:
+    """Metric -> maximize or minimize, in the order of the file.
+
+    Raises:
+        UserError: None are given, a metric is no objective, a direction is no direction.
+    """
+    example = "Write objectives: {accuracy: maximize, params: minimize}."
+    if "objectives" not in document.tree:
+        raise document.error((), f"the key 'objectives' is missing. {example}")
+    given = document.tree["objectives"]
+    if not isinstance(given, dict) or not given:
+        raise document.error(("objectives",), f"{got(given, 'a mapping with at least one metric')} {example}")
+    for metric, direction in given.items():
+        if metric not in OBJECTIVES:
+            raise document.error(("objectives", metric), _no_metric(metric, OBJECTIVES))
+        if direction not in DIRECTIONS:
+            raise document.error(
+                ("objectives", metric),
+                got(direction, " or ".join(DIRECTIONS)) + nearest(direction, DIRECTIONS),
+            )
+    return dict(given)
+
+
+def read_constraints(document: Document) -> tuple[Condition, ...]:
+    """The conditions that a trial must meet to be on the front.
+
+    Raises:
+        UserError: A metric that the search does not see, or a text that is no condition.
+    """
+    given = document.tree.get("constraints") or {}
+    if not isinstance(given, dict):
+        raise document.error(("constraints",), got(given, "a mapping such as {accuracy: '>= 0.95'}"))
+    seen = [metric for metric in METRICS if metric != "test_accuracy"]
+    conditions = []
+    for metric, texts in given.items():
+        path = ("constraints", metric)
+        if metric not in seen:
+            raise document.error(path, _no_metric(metric, seen))
+        for text in texts if isinstance(texts, list) else [texts]:
+            if not isinstance(text, str):
+                raise document.error(path, got(text, "a condition such as '>= 0.95'"))
+            try:
+                conditions.append(parse_constraint(metric, text))
+            except UserError as error:
+                raise document.error(path, str(error)) from None
+    return tuple(conditions)
+
+
+def _no_metric(metric: str, allowed) -> str:
+    why = " It is measured after the search, which never sees it." if metric == "test_accuracy" else ""
+    return f"no such metric.{why} Allowed: {', '.join(allowed)}.{nearest(metric, allowed)}"
