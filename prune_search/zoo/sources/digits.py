@@ -1,0 +1,19 @@
+"""scikit-learn's 1797 handwritten digits: 8x8 pixels, ten classes, part of the installed package."""
+
+from __future__ import annotations
+
+import torch
+
+from prune_search.zoo.decoded import Decoded, Form, Source
+
+
+def source() -> Source:
+    return Source("digits", ("train",), _decode)
+
+
+def _decode(part: str, like: Form | None) -> Decoded:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = torch.from_numpy(bunch.images * 15).to(torch.uint8)  # 0..16 to 0..240: uint8, and exactly linear
+    return Decoded(images[:, None], torch.from_numpy(bunch.target).long(), tuple(map(str, bunch.target_names)))
