@@ -1,0 +1,49 @@
+"""Checkpoints: one safetensors file, written atomically, with all that is no tensor as JSON in its header. No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """Write nested dicts, lists, numbers, strings and tensors to ``path``; an older file is replaced only when done."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain = _split(state, "", tensors)
+    part = path.with_name(path.name + ".part")
+    save_file(tensors, part, metadata={"state": json.dumps(plain)})
+    os.replace(part, path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read what :func:`save` wrote; tensors are on the CPU."""
+    with safe_open(path, framework="pt") as file:
+        plain = json.loads(file.metadata()["state"])
+        return _join(plain, file)
+
+
+def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
+    if isinstance(value, torch.Tensor):
+        tensors[path] = value.detach().contiguous().cpu().clone()
+        return {"$tensor": path}
+    if isinstance(value, dict):
+        return {"$items": [[key, _split(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        return [_split(item, f"{path}/{i}", tensors) for i, item in enumerate(value)]
+    return value
+
+
+def _join(value: Any, file: Any) -> Any:
+    if isinstance(value, dict):
+        if "$tensor" in value:
+            return file.get_tensor(value["$tensor"])
+        return {key: _join(item, file) for key, item in value["$items"]}
+    if isinstance(value, list):
+        return [_join(item, file) for item in value]
+    return value

@@ -1,0 +1,32 @@
+"""What can become of a trial, by name."""
+
+from __future__ import annotations
+
+import torch
+
+from prune_search.pruning.pruner import CollapsedLayer, NonFiniteScore
+from prune_search.removal import RemovalError
+
+STATES = ("completed", "stopped", "failed", "infeasible", "interrupted")
+
+
+class NonFiniteLoss(RuntimeError):
+    """The training or validation loss became NaN or infinite."""
+
+
+_NAMES: tuple[tuple[type[BaseException], str], ...] = (
+    (NonFiniteLoss, "nan_loss"),
+    (CollapsedLayer, "collapsed_layer"),
+    (NonFiniteScore, "nonfinite_score"),
+    (RemovalError, "removal_not_equal"),
+    (torch.OutOfMemoryError, "out_of_memory"),
+    (MemoryError, "out_of_memory"),
+)
+
+
+def reason_of(error: BaseException) -> str:
+    """A short name for why a trial failed, then the message."""
+    name = next((name for kind, name in _NAMES if isinstance(error, kind)), "error")
+    detail = str(error).strip().split("\n")[0][:300]
+    prefix = name if name != "error" else f"error: {type(error).__name__}"
+    return f"{prefix}: {detail}" if detail else prefix

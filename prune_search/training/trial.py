@@ -1,0 +1,267 @@
+"""One trial: trains one sampled configuration, epoch by epoch, and can go on from any of its checkpoints."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prune_search.cost import Cost, count, step_flops, trace_positions
+from prune_search.cost.measured import latency_ms, peak_memory_bytes, size_bytes
+from prune_search.cost.metrics import Report
+from prune_search.pruning.pruner import Outcome, Pruner
+from prune_search.removal import remove, resize
+from prune_search.spec.config import TrialConfig
+from prune_search.training import checkpoint
+from prune_search.training.evaluation import accuracy, evaluate
+from prune_search.training.files import CHECKPOINT, write_reports
+from prune_search.training.optim import build_optimizer, factor, set_learning_rate
+from prune_search.training.outcomes import NonFiniteLoss
+from prune_search.zoo.data import Data
+from prune_search.zoo.importing import load_object
+from prune_search.zoo.models import build_model, check_model
+
+EXAMPLES = 32
+
+
+class Trial:
+    """A configuration in training. Everything random is drawn from (seed, epoch), so a resumed trial is the same trial.
+
+    Order in an epoch: train, validate, measure cost, Report, save, decide, event. An event shows in the next Report.
+
+    Args:
+        config: What to train.
+        data: Its data, on ``device``.
+        folder: Where its checkpoint and reports are; made if missing. None keeps nothing.
+        devices: Cores or GPUs it holds, for ``device_seconds``.
+        measure: Which of latency_ms, size_bytes, peak_memory_bytes to measure at every Report.
+        resolve: Turns a ``models:/`` URI into a local path.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        data: Data,
+        folder: Path | None,
+        *,
+        device: torch.device | str = "cpu",
+        devices: float = 1.0,
+        measure: Sequence[str] = (),
+        resolve: Callable[[str], Path] | None = None,
+    ):
+        self.config, self.data, self.folder, self.device = config, data, folder, torch.device(device)
+        self.devices, self.measure = devices, tuple(measure)
+        training = config.training
+        self.loss = _function(training.loss, nn.functional.cross_entropy)
+        self.metric = _function(training.metric, accuracy)
+        self.example = data.inputs(data.train.images[:EXAMPLES])
+        model = build_model(
+            config.model.name,
+            input_shape=data.input_shape,
+            num_classes=len(data.classes),
+            seed=config.seed,
+            checkpoint=config.model.checkpoint,
+            resolve=resolve,
+            **config.model.options,
+        ).to(self.device)
+        check_model(model, data)
+        self.positions = trace_positions(model, self.example)
+        self.dense: Cost = count(model, self.positions)
+        self.train_flops, self.seconds, self.finished, self.reason = 0.0, 0.0, False, ""
+        self.reports: list[Report] = []
+        state = self._saved()
+        if state is not None:
+            resize(model, {name: value.shape for name, value in state["model"].items()})
+            model.load_state_dict(state["model"])
+        self.optimizer = build_optimizer(model.parameters(), training.optimizer)
+        self.pruner = Pruner(
+            model,
+            config.recipe,
+            optimizer=self.optimizer,
+            epochs=training.epochs,
+            loss=self.loss,
+            batches=self.sample_batches,
+            evaluate=self._validate,
+            example_input=self.example,
+            seed=config.seed,
+        )
+        if state is not None:
+            self._restore(state)
+
+    @property
+    def model(self) -> nn.Module:
+        return self.pruner.model
+
+    @property
+    def epoch(self) -> int:
+        return self.pruner.history.epoch
+
+    def run_epoch(self) -> Report:
+        """Train, validate, report, save and decide. Afterwards ``finished`` says whether it was the last.
+
+        Raises:
+            NonFiniteLoss, CollapsedLayer, NonFiniteScore, RemovalError: Named ends of a trial.
+        """
+        started = time.perf_counter()
+        self.pruner.epoch_start()
+        self.train_flops += step_flops(count(self.model, self.positions).macs, len(self.data.train.labels))
+        train_loss = self._train()
+        loss, score = self._validate(self.model)
+        if not (math.isfinite(train_loss) and math.isfinite(loss)):
+            raise NonFiniteLoss(f"training loss {train_loss}, validation loss {loss} in epoch {self.epoch + 1}")
+        self.pruner.record(loss=loss, accuracy=score)
+        self.seconds += time.perf_counter() - started
+        report = self._report(train_loss, loss, score)
+        self.reports.append(report)
+        self._save()
+        self._decide()
+        return report
+
+    def removed(self) -> nn.Module:
+        """The network as it is exported: physically smaller where the recipe removes, batch norm kept, in eval mode."""
+        if not self.config.recipe.removal.at_end:
+            return self.model
+        return remove(self.model, self.example, fold_batchnorm=False)
+
+    def _decide(self) -> None:
+        started = time.perf_counter()
+        outcome: Outcome = self.pruner.advance()
+        self.finished = outcome.finished
+        macs = count(self.model, self.positions).macs
+        self.train_flops += 2 * macs * (outcome.passes.forward + 2 * outcome.passes.backward)
+        if self.finished:
+            self.reason = outcome.reason if self.pruner.history.live_after_masking else "no_event"
+        self.seconds += time.perf_counter() - started
+
+    def _train(self) -> float:
+        """One epoch over the training split; the mean loss per image."""
+        training, data = self.config.training, self.data
+        torch.manual_seed(self._seed())
+        order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(self._seed()))
+        batches = list(order.to(self.device).split(training.batch_size))
+        if len(batches) > 1 and len(batches[-1]) == 1:
+            batches.pop()
+        augmenting = torch.Generator(self.device).manual_seed(self._seed())
+        total = torch.zeros((), device=self.device, dtype=torch.float64)
+        self.model.train()
+        for step, index in enumerate(batches):
+            set_learning_rate(self.optimizer, self._learning_rate(step / len(batches), 1 / len(batches)))
+            images = data.augmented(data.train.images[index], augmenting)
+            total += self.step(data.inputs(images), data.train.labels[index]) * len(index)
+        return float(total) / sum(len(index) for index in batches)
+
+    def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        """One optimizer step on a batch; the loss, detached, still on the device."""
+        with self._autocast():
+            loss = self._training_loss(self.model(inputs), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.config.training.clip_norm is not None:
+            self.pruner.mask_gradients()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip_norm)
+        self.optimizer.step()
+        return loss.detach()
+
+    def _training_loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        if self.config.training.label_smoothing:
+            return self.loss(outputs, labels, label_smoothing=self.config.training.label_smoothing)
+        return self.loss(outputs, labels)
+
+    def _learning_rate(self, share: float, steps: float) -> float:
+        """The learning rate after ``share`` of the present epoch; a step is a share ``steps`` of it."""
+        training, history = self.config.training, self.pruner.history
+        schedule, done = training.schedule, history.epoch + share
+        if schedule.horizon == "round" or self.config.recipe.rewind.learning_rate == "restart":
+            done, horizon = history.round_epochs + share, self.pruner.planned_round()
+        else:
+            horizon = training.epochs
+        rate = training.optimizer.lr
+        if done < schedule.warmup:
+            return rate * (done + steps) / (schedule.warmup + steps)
+        span = horizon - schedule.warmup
+        return rate * factor(schedule, min(1.0, (done - schedule.warmup) / span) if span > 0 else 1.0)
+
+    def _validate(self, model: nn.Module) -> tuple[float, float]:
+        with self._autocast():
+            return evaluate(model, self.data, self.data.validation, self.loss, self.metric)
+
+    def _autocast(self) -> Any:
+        precision = self.config.training.precision
+        wanted = precision == "bf16" or (
+            precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
+        )
+        return torch.autocast(self.device.type, torch.bfloat16) if wanted else nullcontext()
+
+    def sample_batches(self, number: int) -> list[tuple[Tensor, Tensor]]:
+        """``number`` training batches, not augmented, drawn by (seed, epoch)."""
+        generator = torch.Generator().manual_seed(self._seed())
+        order = torch.randperm(len(self.data.train.labels), generator=generator).to(self.device)
+        chosen = order.split(self.config.training.batch_size)[:number]
+        return [(self.data.inputs(self.data.train.images[index]), self.data.train.labels[index]) for index in chosen]
+
+    def _seed(self) -> int:
+        return (self.config.seed * 1_000_003 + 7919 * (self.epoch + 1)) % 2**63
+
+    def _report(self, train_loss: float, loss: float, score: float) -> Report:
+        history, network = self.pruner.history, self.removed()
+        cost = count(network, self.positions).against(self.dense)
+        whole = step_flops(self.dense.physical_macs, len(self.data.train.labels)) * self.config.training.epochs
+        measured = {}
+        if "latency_ms" in self.measure:
+            measured["latency_ms"] = latency_ms(network, self.example[:1])[0]
+        if "size_bytes" in self.measure:
+            measured["size_bytes"] = size_bytes(network)
+        if "peak_memory_bytes" in self.measure:
+            measured["peak_memory_bytes"] = peak_memory_bytes(network, self.example[:1])
+        return Report(
+            epoch=history.epoch,
+            accuracy=score,
+            loss=loss,
+            train_loss=train_loss,
+            **cost.metrics(),
+            train_flops=self.train_flops,
+            train_flops_ratio=self.train_flops / whole,
+            train_flops_spent=self.train_flops,
+            events=len(history.events),
+            live_after_masking=history.live_after_masking[-1] if history.live_after_masking else history.total,
+            seconds=self.seconds,
+            device_seconds=self.seconds * self.devices,
+            **measured,
+        )
+
+    def _saved(self) -> dict[str, Any] | None:
+        if self.folder is None or not (self.folder / CHECKPOINT).exists():
+            return None
+        return checkpoint.load(self.folder / CHECKPOINT)
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pruner": self.pruner.state_dict(),
+            "train_flops": self.train_flops,
+            "seconds": self.seconds,
+            "reports": [report.metrics() for report in self.reports],
+        }
+        checkpoint.save(self.folder / CHECKPOINT, state)
+        write_reports(self.folder, self.reports)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.pruner.load_state_dict(state["pruner"])
+        self.train_flops, self.seconds = state["train_flops"], state["seconds"]
+        self.reports = [Report(**report) for report in state["reports"]]
+        self._decide()
+
+
+def _function(name: str, default: Callable) -> Callable:
+    return load_object(name) if ":" in name else default

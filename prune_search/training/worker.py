@@ -1,0 +1,90 @@
+"""The Ray side of a trial: an actor that trains one configuration after another.
+
+Torch is imported when the first trial begins, in the worker: the driver needs this module, but not torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import traceback
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from prune_search.cost.metrics import Report
+from prune_search.training.files import ERROR
+
+
+class TrialWorker(tune.Trainable):
+    """Trains ``config["job"]``; each step is one epoch. Continues from the job folder's checkpoint if there is one.
+
+    The actor is reused: torch stays imported and the data stay loaded from one trial to the next.
+    A result holds ``report`` (metrics by name, as JSON: Tune flattens nested dicts), ``state`` (running, completed, failed), ``reason`` and ``number``.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        try:
+            if self._error is not None:
+                raise self._error
+            report = self.trial.reports[-1] if self.trial.finished else self.trial.run_epoch()
+            state = "completed" if self.trial.finished else "running"
+            return self._result(report, state, self.trial.reason)
+        except Exception as error:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            (self._folder / ERROR).write_text("".join(traceback.format_exception(error)))
+            reports = self.trial.reports if self._error is None else []
+            from prune_search.training.outcomes import reason_of
+
+            return self._result(reports[-1] if reports else None, "failed", reason_of(error))
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Checkpoints are kept by the trial itself, in its own folder."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See :meth:`save_checkpoint`."""
+
+    def cleanup(self) -> None:
+        self.trial = None
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self._number, self._folder = config["number"], Path(config["folder"])
+        self.trial, self._error = None, None
+        try:
+            import torch
+
+            from prune_search.spec.config import TrialConfig
+            from prune_search.training.data import cached_data
+            from prune_search.training.trial import Trial
+
+            torch.set_num_threads(config["threads"])
+            trial_config = TrialConfig.from_dict(config["config"])
+            device = "cuda" if config["gpus"] else "cpu"
+            self.trial = Trial(
+                trial_config,
+                cached_data(trial_config.data, device),
+                self._folder,
+                device=device,
+                devices=config["gpus"] or config["cpus"],
+                measure=config["measure"],
+            )
+        except Exception as error:
+            self._error = error
+
+    def _result(self, report: Report | None, state: str, reason: str) -> dict[str, Any]:
+        return {
+            "number": self._number,
+            "report": json.dumps(report.metrics()) if report else None,
+            "state": state,
+            "reason": reason,
+            "pid_of_trial": os.getpid(),
+            "done": state != "running",
+        }
