@@ -1,0 +1,151 @@
+"""Front members trained again with new seeds: how much of a result was luck."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prune_search.cost.metrics import Report
+from prune_search.search import closing, execution
+from prune_search.search.jobs import Ended, Job, NoMore
+from prune_search.search.layout import Layout, write_json
+from prune_search.search.results import TEST_ACCURACY, Found, Record
+from prune_search.spec import Spec
+
+RESULT = "result.json"
+FIRST_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Confirmed:
+    """A configuration on several new seeds.
+
+    Attributes:
+        trial: The trial that was repeated. recipe: Its preset.
+        failed: Why runs failed, one entry each; they are in none of the figures.
+        values: The metrics of the runs' last reports, test accuracy among them, one value for each seed.
+    """
+
+    trial: int
+    recipe: str
+    failed: tuple[str, ...]
+    values: dict[str, tuple[float, ...]]
+
+    def mean(self, name: str) -> float:
+        values = self.values.get(name, ())
+        return statistics.fmean(values) if values else math.nan
+
+    def error(self, name: str) -> float:
+        """Standard error of the mean; NaN with fewer than two runs."""
+        values = self.values.get(name, ())
+        return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+
+    def difference(self, control: Confirmed, name: str = TEST_ACCURACY) -> tuple[float, float]:
+        """Mean difference to a control and its standard error (independent runs)."""
+        return self.mean(name) - control.mean(name), math.hypot(self.error(name), control.error(name))
+
+    def plain(self) -> dict[str, Any]:
+        figures = {name: {"mean": self.mean(name), "standard_error": self.error(name)} for name in self.values}
+        runs = {name: list(values) for name, values in self.values.items()}
+        return {
+            "trial": self.trial,
+            "recipe": self.recipe,
+            "failed": list(self.failed),
+            "figures": figures,
+            "runs": runs,
+        }
+
+
+def control_of(found: Found) -> Record | None:
+    """The dense control of a search: its most accurate completed trial without an event."""
+    dense = [record for record in found.completed if record.reason == "no_event" and record.recipe == "dense"]
+    return max(dense, key=lambda record: record.report.accuracy, default=None)
+
+
+def confirm(
+    spec: Spec,
+    layout: Layout,
+    records: Sequence[Record],
+    seeds: int,
+    *,
+    address: str | None = None,
+    done: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> list[Confirmed]:
+    """Train each record's configuration with ``seeds`` new training seeds (1000, 1001, ...); the splits stay.
+
+    Runs that an earlier call finished are not repeated. Test accuracy is read once for each run, at the end.
+
+    Args:
+        done: Called with a line when a run has ended.
+    """
+    source = _Runs(layout, records, seeds, done)
+    with execution.connected(address, max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]):
+        cpus, gpus = execution.resources(spec.resources)
+        slots = execution.slots(cpus, gpus) if spec.search.concurrency == "auto" else spec.search.concurrency
+        options = {"cpus": cpus, "gpus": gpus, "concurrency": slots, "measure": (), "stop": stop}
+        if source.waiting:
+            execution.execute(source, storage=layout.folder / "ray-confirm", **options)
+        _test(source.all, cpus, gpus)
+    confirmed = [_gather(layout, record, seeds) for record in records]
+    write_json(layout.folder / "confirm.json", [item.plain() for item in confirmed])
+    return confirmed
+
+
+class _Runs:
+    """A source of jobs: every record on every seed, those without a result yet."""
+
+    def __init__(self, layout: Layout, records: Sequence[Record], seeds: int, done: Callable[[str], None]):
+        self.all: list[Job] = []
+        for seed in range(FIRST_SEED, FIRST_SEED + seeds):
+            for record in records:
+                folder = layout.confirmed(record.number, seed)
+                name = f"#{record.number:03d} {record.recipe}, seed {seed}"
+                self.all.append(Job(len(self.all), {**record.config, "seed": seed}, folder, name))
+        self.waiting = [job for job in self.all if not (job.folder / RESULT).exists()]
+        self._done = done
+
+    def next(self) -> Job | NoMore:
+        return self.waiting.pop(0) if self.waiting else NoMore()
+
+    def report(self, job: Job, report: Report) -> None:
+        """Reports are kept by the trial in its folder."""
+
+    def end(self, job: Job, ended: Ended) -> None:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        metrics = ended.report.metrics() if ended.report else {}
+        result = {"state": ended.state, "reason": ended.reason, "config": job.config, "metrics": metrics}
+        write_json(job.folder / RESULT, result)
+        accuracy = f"accuracy {metrics['accuracy']:.4f}, {metrics['params']:,} params" if metrics else ended.reason
+        self._done(f"{job.name} {ended.state}: {accuracy}")
+
+
+def _test(jobs: Sequence[Job], cpus: float, gpus: float) -> None:
+    waiting = []
+    for job in jobs:
+        result = _result(job.folder)
+        if result and result["state"] == "completed" and TEST_ACCURACY not in result["metrics"]:
+            waiting.append((job, result))
+    values = closing.on_cluster([(job.config, str(job.folder)) for job, _ in waiting], cpus, gpus)
+    for (job, result), value in zip(waiting, values, strict=True):
+        result["metrics"][TEST_ACCURACY] = value
+        write_json(job.folder / RESULT, result)
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    return json.loads((folder / RESULT).read_text()) if (folder / RESULT).exists() else None
+
+
+def _gather(layout: Layout, record: Record, seeds: int) -> Confirmed:
+    results = [_result(layout.confirmed(record.number, FIRST_SEED + i)) for i in range(seeds)]
+    results = [result for result in results if result]
+    good = [result["metrics"] for result in results if result["state"] == "completed"]
+    names = sorted(set().union(*good)) if good else []
+    values = {name: tuple(run[name] for run in good if name in run) for name in names}
+    failed = tuple(result["reason"] for result in results if result["state"] != "completed")
+    return Confirmed(record.number, record.recipe, failed, values)

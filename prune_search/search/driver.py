@@ -1,0 +1,328 @@
+"""A search from the driver's side: new, resumed, stopped; one process at a time."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import optuna
+
+from prune_search.cost.metrics import MEASURED, Report
+from prune_search.search import closing, execution
+from prune_search.search import layout as layouts
+from prune_search.search.jobs import Ended, Job
+from prune_search.search.layout import Layout
+from prune_search.search.progress import Progress
+from prune_search.search.results import TEST_ACCURACY, Found, read, records_of
+from prune_search.search.source import StudySource, ended_of, job_of
+from prune_search.search.storage import open_storage
+from prune_search.spec import Spec, load_spec
+from prune_search.spec.errors import UserError
+from prune_search.tracking import Tracker, delete_runs, redacted, register
+from prune_search.training.files import read_reports
+
+DEFAULT_URI = "sqlite:///runs/mlflow.db"
+PACKAGES = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+log = logging.getLogger("prune_search")
+
+
+class Search:
+    """One search: the same thing as one Optuna study, one Tune experiment, one MLflow parent run, one directory.
+
+    Args:
+        spec: What to search, from :func:`prune_search.load_spec`, or a path to the YAML file.
+        runs: Where searches write.
+        name: The search's name; default: the YAML's name and a time stamp.
+        address: A Ray cluster, ``auto`` or ``HOST:PORT``; None runs on this machine.
+
+    Raises:
+        UserError: The name is taken, or the YAML has a mistake.
+    """
+
+    def __init__(
+        self,
+        spec: Spec | str | Path,
+        *,
+        runs: str | Path = "runs",
+        name: str | None = None,
+        address: str | None = None,
+    ):
+        self.spec = spec if isinstance(spec, Spec) else load_spec(spec)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self.layout = layouts.new(Path(runs), name or f"{self.spec.name}-{stamp}")
+        self.layout.space.write_text(self.spec.to_yaml())
+        versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
+        roots = [str(root) for root in self.spec.roots]
+        layouts.write_json(self.layout.origin, {"roots": roots, "versions": versions, "platform": platform.platform()})
+        self._prepare(address)
+
+    @classmethod
+    def resume(cls, name: str, *, runs: str | Path = "runs", address: str | None = None, **search: object) -> Search:
+        """A search that exists, to go on with: ``run()`` continues it.
+
+        Args:
+            search: Values of the section ``search`` to change, such as trials or time.
+        """
+        self = cls.__new__(cls)
+        self.layout = layouts.existing(Path(runs), name)
+        spec = self.layout.spec()
+        self.spec = replace(spec, search=spec.search.model_copy(update=search)) if search else spec
+        self._prepare(address)
+        return self
+
+    def _prepare(self, address: str | None) -> None:
+        self.address = address
+        self.progress = Progress(self.layout.name, self.spec.search.trials, None)
+        self._stop = threading.Event()
+
+    def run(self, view: AbstractContextManager | None = None) -> Found:
+        """Search until the trials, the time or the user end it.
+
+        Args:
+            view: Entered while the search runs; reads ``self.progress``.
+
+        Returns:
+            What was found, test accuracies of the front included.
+        """
+        with self.layout.driver(), _logging(self.layout.log), _interrupts(self._stop), view or nullcontext():
+            self.layout.stop.unlink(missing_ok=True)
+            tracker = self._tracker()
+            try:
+                return self._run(tracker)
+            finally:
+                tracker.sweep()
+                tracker.close()
+                self.progress.write(self.layout)
+
+    def stop(self) -> None:
+        """End the search soon: trials in flight stay at their last checkpoint."""
+        self._stop.set()
+
+    def _run(self, tracker: Tracker) -> Found:
+        spec, progress = self.spec, self.progress
+        tracker.start_search(
+            _settings(spec), {}, f"Search {self.layout.name} over {len(spec.parameters())} parameters."
+        )
+        self._storage = open_storage(self.layout, spec.search.storage)
+        threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
+        with execution.connected(self.address, threads, roots):
+            cpus, gpus = execution.resources(spec.resources)
+            slots = execution.slots(cpus, gpus) if spec.search.concurrency == "auto" else spec.search.concurrency
+            source = StudySource(
+                spec,
+                self.layout,
+                self._storage,
+                slots,
+                started=self._started,
+                reported=self._reported,
+                ended=self._ended,
+            )
+            self._source, self._tracking = source, tracker
+            self._make_whole(source)
+            progress.started = time.time()
+            progress.deadline = progress.started + spec.search.time if spec.search.time else None
+            progress.phase = "searching"
+            progress.write(self.layout)
+            execution.execute(
+                source,
+                storage=self.layout.folder / "ray",
+                cpus=cpus,
+                gpus=gpus,
+                concurrency=slots,
+                measure=tuple(name for name in MEASURED if name in _named_metrics(spec)),
+                stop=self._should_stop,
+            )
+            for number in list(progress.running):
+                tracker.end_trial(number, "interrupted", self._why())
+            found = read(self.layout, spec, self._storage)
+            finished = not any(record.state == "running" for record in found.records) and not self._interrupted
+            progress.phase = "testing the front"
+            progress.running.clear()
+            progress.update(found)
+            found = self._test(found, cpus, gpus)
+        closing.log_front(tracker, self.layout, found)
+        progress.phase = "done" if finished else "interrupted"
+        tracker.end_search("FINISHED" if finished else "KILLED")
+        return found
+
+    @property
+    def _interrupted(self) -> bool:
+        return self._stop.is_set() or self.layout.stop.exists()
+
+    def _should_stop(self) -> bool:
+        deadline = self.progress.deadline
+        return self._interrupted or (deadline is not None and time.time() >= deadline)
+
+    def _why(self) -> str:
+        return "stopped by the user" if self._interrupted else "time budget over"
+
+    def _tracker(self) -> Tracker:
+        return open_tracker(self.layout, self.spec)
+
+    def _make_whole(self, source: StudySource) -> None:
+        """Write to MLflow what a driver that died had told the study only."""
+        finished = [(trial, ended_of(trial)) for trial in source.trials() if trial.state.is_finished()]
+        if not finished:
+            return
+        known = self._tracking.known()
+        for trial, ended in finished:
+            info = known.get(trial.number)
+            if ended is None or (info and info.state == ended.state and (info.last_epoch or 0) >= _last_epoch(ended)):
+                continue
+            config = json.loads(trial.user_attrs["config"])
+            job = job_of(self.layout, trial.number, config, trial.params)
+            self._tracking.start_trial(job.number, job.name, _shown(job))
+            for report in read_reports(job.folder):
+                self._tracking.log(job.number, report)
+            self._tracking.end_trial(job.number, ended.state, ended.reason)
+        self.progress.update(self._found())
+
+    def _found(self) -> Found:
+        return Found(dict(self.spec.objectives), records_of(self._source.trials(), {}))
+
+    def _started(self, job: Job) -> None:
+        self.progress.running[job.number] = {"name": job.name, "epoch": 0}
+        self._tracking.start_trial(job.number, job.name, _shown(job))
+        self.progress.write(self.layout)
+
+    def _reported(self, job: Job, report: Report) -> None:
+        self._tracking.log(job.number, report)
+        shown = {"epoch": report.epoch, "accuracy": report.accuracy, "sparsity": report.sparsity}
+        self.progress.running[job.number] = {"name": job.name, **shown}
+
+    def _ended(self, job: Job, ended: Ended) -> None:
+        self._tracking.end_trial(job.number, ended.state, ended.reason)
+        self.progress.running.pop(job.number, None)
+        before = set(self.progress.front)
+        self.progress.update(self._found())
+        if set(self.progress.front) != before:
+            self._tracking.set_front(self.progress.front)
+        self.progress.events.append(_line(job, ended, job.number in self.progress.front))
+        self.progress.write(self.layout)
+
+    def _test(self, found: Found, cpus: float, gpus: float) -> Found:
+        """Read the test split for members of the front that have no test accuracy yet."""
+        study = self._source.study
+        tested = dict(study.user_attrs.get(TEST_ACCURACY, {}))
+        missing = [record for record in found.front if str(record.number) not in tested]
+        jobs = [(record.config, str(self.layout.trial(record.number))) for record in missing]
+        for record, value in zip(missing, closing.on_cluster(jobs, cpus, gpus), strict=True):
+            tested[str(record.number)] = value
+        study.set_user_attr(TEST_ACCURACY, tested)
+        return read(self.layout, self.spec, self._storage)
+
+
+def tracking_uri(layout: Layout, spec: Spec) -> str:
+    """The MLflow store; the default one lies in the runs directory, wherever that is."""
+    uri = spec.tracking.uri
+    return f"sqlite:///{layout.runs / 'mlflow.db'}" if uri == DEFAULT_URI else uri
+
+
+def open_tracker(layout: Layout, spec: Spec) -> Tracker:
+    """The writer to a search's MLflow runs."""
+    return Tracker(tracking_uri(layout, spec), spec.name, layout.name, artifacts=layout.runs / "artifacts", log=log)
+
+
+def register_trial(layout: Layout, spec: Spec, model: str, folder: Path, number: int) -> int:
+    """Register an exported folder as a version of ``model`` in the MLflow registry; the version's number."""
+    tracker = open_tracker(layout, spec)
+    run = tracker.known().get(number)
+    tracker.close()
+    if run is None:
+        raise UserError(
+            f"MLflow at {redacted(spec.tracking.uri)} has no run of trial {number}. Resume the search once to write it."
+        )
+    tags = {"prune_search.search": layout.name, "prune_search.trial": str(number)}
+    card = (folder / "README.md").read_text()
+    return register(tracking_uri(layout, spec), model, folder, run.run_id, tags, card)
+
+
+def delete(layout: Layout) -> None:
+    """Delete a search: its study, its folder, and its MLflow runs (MLflow keeps them as deleted)."""
+    spec = layout.spec()
+    delete_runs(tracking_uri(layout, spec), spec.name, layout.name)
+    if spec.search.storage is not None:
+        optuna.delete_study(study_name=layout.name, storage=open_storage(layout, spec.search.storage))
+    shutil.rmtree(layout.folder)
+
+
+def _last_epoch(ended: Ended) -> int:
+    return ended.report.epoch if ended.report else 0
+
+
+def _shown(job: Job) -> dict[str, object]:
+    """What MLflow shows of a trial's parameters: the sampled ones, and always the recipe."""
+    return {"recipe": job.name.split(" ", 1)[1], **job.params}
+
+
+def _line(job: Job, ended: Ended, front: bool) -> str:
+    if ended.report is None:
+        return f"{job.name} {ended.state}: {ended.reason}"
+    report = ended.report
+    text = f"{job.name} {ended.state}: accuracy {report.accuracy:.4f}, {report.params:,} params ({report.params_reduction:.1f}x)"
+    return text + (", on the front" if front else "") + (f" ({ended.reason})" if ended.state != "completed" else "")
+
+
+def _settings(spec: Spec) -> dict[str, str]:
+    search = spec.search
+    return {
+        "objectives": ", ".join(f"{name} {direction}" for name, direction in spec.objectives.items()),
+        "constraints": ", ".join(map(str, spec.constraints)) or "none",
+        "sampler": search.sampler,
+        "trials": str(search.trials),
+        "time": str(search.time),
+        "deterministic": str(search.deterministic),
+        "early_stopping": search.early_stopping,
+    }
+
+
+def _named_metrics(spec: Spec) -> set[str]:
+    return set(spec.objectives).union(*(condition.names() for condition in spec.constraints))
+
+
+@contextmanager
+def _logging(path: Path) -> Iterator[None]:
+    """Our own, Optuna's, Ray's and MLflow's messages go to the search's log file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("prune_search", "optuna", "ray", "mlflow")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.propagate = False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.propagate = True
+        handler.close()
+
+
+@contextmanager
+def _interrupts(stop: threading.Event) -> Iterator[None]:
+    """Ctrl-C asks for a graceful end; a second one is Python's own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ask(number: int, frame: object) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

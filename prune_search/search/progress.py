@@ -1,0 +1,69 @@
+"""Where a running search stands: kept by the driver, drawn by a view, written to ``status.json`` for other processes."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from prune_search.search.layout import Layout, write_json
+from prune_search.search.results import Found
+
+PHASES = ("starting", "searching", "testing the front", "done", "interrupted")
+
+
+@dataclass
+class Progress:
+    """A snapshot that the driver keeps up to date.
+
+    Attributes:
+        name: The search.
+        trials: Trials wanted in all; None if only time ends the search.
+        deadline: When the time budget ends (``time.time()``); None without one.
+        phase: One of :data:`PHASES`.
+        counts: Trials by state.
+        running: For each running trial: its name, epoch, accuracy and sparsity.
+        best: Best value of each objective among completed trials, and the trial that has it.
+        front: Trials on the front.
+        hypervolume: Of the front.
+        events: Lines about what happened last, newest last.
+    """
+
+    name: str
+    trials: int | None
+    deadline: float | None
+    started: float = field(default_factory=time.time)
+    phase: str = "starting"
+    counts: Counter[str] = field(default_factory=Counter)
+    running: dict[int, dict[str, Any]] = field(default_factory=dict)
+    best: dict[str, tuple[float, int]] = field(default_factory=dict)
+    front: list[int] = field(default_factory=list)
+    hypervolume: float = 0.0
+    events: list[str] = field(default_factory=list)
+
+    def update(self, found: Found) -> None:
+        """Take over counts, best values and front."""
+        self.counts = Counter(record.state for record in found.records if record.state != "running")
+        self.front = [record.number for record in found.front]
+        self.hypervolume = found.hypervolume
+        for name, direction in found.objectives.items():
+            values = [(r.metrics()[name], r.number) for r in found.completed if name in r.metrics()]
+            if values:
+                self.best[name] = (max if direction == "maximize" else min)(values, key=lambda pair: pair[0])
+
+    def write(self, layout: Layout) -> None:
+        plain = asdict(self) | {"pid": os.getpid(), "at": time.time()}
+        write_json(layout.status, {**plain, "counts": dict(self.counts)})
+
+    @property
+    def ended(self) -> int:
+        return sum(self.counts.values())
+
+    def seconds_left(self) -> float | None:
+        """An estimate from the pace so far and the time budget; None before anything ended."""
+        limits = [self.deadline - time.time()] if self.deadline else []
+        if self.trials and self.ended:
+            limits.append((time.time() - self.started) / self.ended * (self.trials - self.ended))
+        return max(0.0, min(limits)) if limits else None

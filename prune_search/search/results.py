@@ -1,0 +1,124 @@
+"""Reading a search: its trials, its front, where it stands. Any process may do this while the search runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from prune_search.cost.metrics import Report
+from prune_search.pareto import default_reference, front, hypervolume
+from prune_search.search.layout import Layout
+from prune_search.search.source import CONFIG, ended_of, recipe_name
+from prune_search.search.storage import open_storage
+from prune_search.spec import Spec
+
+TEST_ACCURACY = "test_accuracy"
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial of a search.
+
+    Attributes:
+        number: Its number in the study.
+        state: running, completed, stopped, failed, infeasible.
+        reason: Why it ended so; empty while it runs.
+        report: Its last report; None without any.
+        config: The sampled configuration, plain; empty if the driver died while it was asked.
+        params: Sampled values by name.
+        test_accuracy: On the test split, for trials of the front after selection.
+    """
+
+    number: int
+    state: str
+    reason: str
+    report: Report | None
+    config: dict[str, Any]
+    params: dict[str, Any]
+    test_accuracy: float | None = None
+
+    @property
+    def recipe(self) -> str:
+        return recipe_name(self.config) if self.config else "?"
+
+    def metrics(self) -> dict[str, float]:
+        values = self.report.metrics() if self.report else {}
+        return values if self.test_accuracy is None else {**values, TEST_ACCURACY: self.test_accuracy}
+
+
+@dataclass(frozen=True)
+class Found:
+    """All that a search has found so far."""
+
+    objectives: dict[str, str]
+    records: tuple[Record, ...]
+
+    @property
+    def completed(self) -> list[Record]:
+        return [record for record in self.records if record.state == "completed"]
+
+    @property
+    def front(self) -> list[Record]:
+        """Non-dominated, feasible, completed trials, the most accurate first."""
+        completed = self.completed
+        chosen = [completed[i] for i in front([r.metrics() for r in completed], self.objectives)]
+        first, direction = next(iter(self.objectives.items()))
+        return sorted(chosen, key=lambda r: r.metrics()[first], reverse=direction == "maximize")
+
+    @property
+    def dense(self) -> dict[str, float]:
+        """What the dense network costs, in the metrics of a Report; empty before the first report."""
+        report = next((record.report for record in self.records if record.report), None)
+        return dense_metrics(report) if report else {}
+
+    @property
+    def hypervolume(self) -> float:
+        """Hypervolume of the front against the fixed reference point of :func:`default_reference`."""
+        points = [record.metrics() for record in self.front]
+        if not points:
+            return 0.0
+        return hypervolume(points, self.objectives, default_reference(self.objectives, self.dense))
+
+    def record(self, number: int) -> Record | None:
+        return next((record for record in self.records if record.number == number), None)
+
+
+def dense_metrics(report: Report) -> dict[str, float]:
+    """The cost of the dense network, from any report of a trial that started from it."""
+    params, flops = round(report.params * report.params_reduction), round(report.flops * report.flops_reduction)
+    dense = {
+        "params": params,
+        "physical_params": params,
+        "flops": flops,
+        "macs": flops // 2,
+        "physical_macs": flops // 2,
+    }
+    train = report.train_flops / report.train_flops_ratio if report.train_flops_ratio else 0.0
+    return {**dense, "train_flops": train, "train_flops_spent": train}
+
+
+def records_of(trials: Sequence[FrozenTrial], tested: dict[str, float]) -> tuple[Record, ...]:
+    """The trials of a study as records, in order."""
+    return tuple(_record(trial, tested.get(str(trial.number))) for trial in trials)
+
+
+def _record(trial: FrozenTrial, tested: float | None) -> Record:
+    ended = ended_of(trial)
+    state = ended.state if ended else ("running" if trial.state is TrialState.RUNNING else "failed")
+    config = json.loads(trial.user_attrs.get(CONFIG, "{}"))
+    report = ended.report if ended else None
+    return Record(trial.number, state, ended.reason if ended else "", report, config, dict(trial.params), tested)
+
+
+def read(layout: Layout, spec: Spec, storage: BaseStorage | None = None) -> Found:
+    """What the study of a search holds now."""
+    storage = storage or open_storage(layout, spec.search.storage)
+    study = optuna.load_study(study_name=layout.name, storage=storage)
+    tested = study.user_attrs.get(TEST_ACCURACY, {})
+    return Found(dict(spec.objectives), records_of(study.get_trials(deepcopy=False), tested))

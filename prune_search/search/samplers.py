@@ -1,0 +1,52 @@
+"""Which configuration next: Optuna's samplers by name, each made anew for every question, seeded by (seed, trial)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, PartialFixedSampler
+from optuna.trial import Trial
+
+from prune_search.spec.domains import Domain, Float, Int
+
+STARTUP = 10
+
+
+def sampler(name: str, seed: int, number: int, fixed: Mapping[str, Any] | None = None) -> BaseSampler:
+    """The sampler that is asked for trial ``number``.
+
+    A resumed search asks as one that never stopped: nothing but (seed, number) and the study decides. ``qmc`` is one
+    sequence, so its seed must not change; its position is kept in the study.
+
+    Args:
+        name: tpe, nsgaii, nsgaiii, gp, qmc, random; auto is tpe in this version.
+        fixed: Parameters whose values are given (``search.enqueue``).
+    """
+    one = (seed * 1_000_003 + number) % 2**32
+    made = {
+        "tpe": lambda: optuna.samplers.TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP, seed=one),
+        "nsgaii": lambda: optuna.samplers.NSGAIISampler(seed=one),
+        "nsgaiii": lambda: optuna.samplers.NSGAIIISampler(seed=one),
+        "gp": lambda: optuna.samplers.GPSampler(n_startup_trials=STARTUP, seed=one, deterministic_objective=False),
+        "qmc": lambda: optuna.samplers.QMCSampler(
+            seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False
+        ),
+        "random": lambda: optuna.samplers.RandomSampler(seed=one),
+        "grid": lambda: optuna.samplers.RandomSampler(seed=one),
+    }["tpe" if name == "auto" else name]()
+    return PartialFixedSampler(dict(fixed), made) if fixed else made
+
+
+def suggest(trial: Trial) -> Callable[[str, Domain], Any]:
+    """A function (name, domain) -> value that asks an Optuna trial."""
+
+    def ask(name: str, domain: Domain) -> Any:
+        if isinstance(domain, Int):
+            return trial.suggest_int(name, domain.low, domain.high, log=domain.log, step=domain.step or 1)
+        if isinstance(domain, Float):
+            return trial.suggest_float(name, domain.low, domain.high, log=domain.log, step=domain.step)
+        return trial.suggest_categorical(name, domain.options)
+
+    return ask
