@@ -1,0 +1,16 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Name = Annotated[str, typer.Argument(help="The search's name.")]
+Runs = Annotated[Path, typer.Option("--runs", help="Where searches write.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster: auto or HOST:PORT. Default: this machine.")
+]
+RUNS = Path("runs")

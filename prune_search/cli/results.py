@@ -1,0 +1,242 @@
+"""Commands that read searches: status, pareto, export, clean, ui."""
+
+from __future__ import annotations
+
+import json as json_
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_search.cli.console import console, show_json
+from prune_search.cli.options import RUNS, Json, Name, Runs
+from prune_search.spec.errors import UserError
+
+
+def status(
+    name: Annotated[str | None, typer.Argument(help="The search's name. Default: all searches.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Go on showing until the search ends.")] = False,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Where searches stand: trials by state, best values, front."""
+    from prune_search.search.layout import existing, searches
+
+    names = [name] if name else searches(runs)
+    layouts = [existing(runs, each) for each in names]
+    rows = [_state(layout) for layout in layouts]
+    if json:
+        show_json(rows[0] if name else rows)
+        return
+    if not rows:
+        console.print(f"no search in {runs.resolve()} yet. Start one: prune-search run search_spaces/digits.yaml")
+    for row in rows:
+        console.print(_line(row), soft_wrap=True)
+    while watch and name and layouts[0].driven():
+        time.sleep(2)
+        console.print(_line(_state(layouts[0])), soft_wrap=True)
+
+
+def _state(layout) -> dict:
+    from prune_search.search.progress import Progress
+    from prune_search.search.results import read
+
+    progress = Progress(layout.name, None, None)
+    spec = layout.spec()
+    found = read(layout, spec)
+    progress.update(found)
+    driven = layout.driven()
+    running = json_.loads(layout.status.read_text())["running"] if driven and layout.status.exists() else {}
+    left = sum(record.state == "running" for record in found.records)
+    return {
+        "name": layout.name,
+        "driven": driven,
+        "trials": spec.search.trials,
+        "counts": dict(progress.counts),
+        "unfinished": left,
+        "running": running,
+        "best": {key: {"value": value, "trial": trial} for key, (value, trial) in progress.best.items()},
+        "front": progress.front,
+        "hypervolume": progress.hypervolume,
+    }
+
+
+def _line(row: dict) -> str:
+    counts = ", ".join(f"{count} {state}" for state, count in row["counts"].items()) or "nothing ended yet"
+    how = (
+        "running"
+        if row["driven"]
+        else "not running" + (f", {row['unfinished']} unfinished" if row["unfinished"] else "")
+    )
+    best = ", ".join(f"{key} {entry['value']:.6g}" for key, entry in row["best"].items())
+    total = f" of {row['trials']}" if row["trials"] else ""
+    return f"{row['name']}: {how}; {counts}{total}; front {len(row['front'])}; best {best or '-'}"
+
+
+def pareto(
+    name: Name,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write the front as a page that needs no network.")
+    ] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """The front of a search: non-dominated, feasible, completed trials."""
+    from prune_search.cli.tables import front_table
+    from prune_search.search.layout import existing
+    from prune_search.search.results import read
+
+    layout = existing(runs, name)
+    found = read(layout, layout.spec())
+    if html is not None:
+        from prune_search.search.closing import draw
+
+        draw(found).write_html(html, include_plotlyjs=True)
+    if json:
+        members = [
+            {"trial": r.number, "recipe": r.recipe, "params": r.params, "metrics": r.metrics(), "config": r.config}
+            for r in found.front
+        ]
+        show_json({"objectives": found.objectives, "hypervolume": found.hypervolume, "front": members})
+        return
+    console.print(front_table(found))
+    console.print(f"hypervolume {found.hypervolume:.4f}" + (f"; page: {html}" if html else ""))
+
+
+def export(
+    name: Name,
+    trial: Annotated[int | None, typer.Option("--trial", help="A trial's number.")] = None,
+    pick: Annotated[str | None, typer.Option("--pick", help="knee (the default).")] = None,
+    where: Annotated[str | None, typer.Option("--where", help='A rule, as "accuracy >= 0.97".')] = None,
+    minimize: Annotated[str | None, typer.Option("--minimize", help="The metric to minimize.")] = None,
+    maximize: Annotated[str | None, typer.Option("--maximize", help="The metric to maximize.")] = None,
+    format: Annotated[str, typer.Option("--format", help="Any of pt2,onnx,safetensors.")] = "pt2,onnx,safetensors",
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write. Default: runs/NAME/export/trial-N.")
+    ] = None,
+    register: Annotated[str | None, typer.Option("--register", help="Register as this model in MLflow.")] = None,
+    runs: Runs = RUNS,
+    json: Json = False,
+) -> None:
+    """Write one network as files that run without this package, each verified in a process of its own."""
+    from prune_search.export.trial import export_trial
+    from prune_search.export.verify import ExportError
+    from prune_search.search.layout import existing
+    from prune_search.search.pick import choose
+    from prune_search.search.results import read
+    from prune_search.spec.reachable import import_roots
+
+    if pick not in (None, "knee"):
+        raise UserError(f"got --pick {pick}. Allowed: knee, or --trial N, or --where RULE with --minimize METRIC.")
+    if sum((trial is not None, pick is not None, bool(where or minimize or maximize))) > 1:
+        raise UserError("give one of --trial, --pick and --where/--minimize/--maximize.")
+    layout = existing(runs, name)
+    spec = layout.spec()
+    found = read(layout, spec)
+    record = choose(found, trial=trial, where=where, minimize=minimize, maximize=maximize)
+    formats = [part.strip() for part in format.split(",") if part.strip()]
+    try:
+        with import_roots(spec.roots):
+            exported = export_trial(
+                record.config,
+                layout.trial(record.number),
+                out=out or layout.folder / "export" / f"trial-{record.number}",
+                formats=formats,
+                metrics=record.metrics(),
+                dense=found.dense,
+                search=name,
+                number=record.number,
+                trials=len(found.records),
+            )
+    except ExportError as error:
+        console.print(f"export failed: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    version = _register(layout, spec, register, exported.folder, record.number) if register else None
+    if json:
+        files = {key: str(path) for key, path in exported.files.items()}
+        verdicts = {
+            key: {"accuracy": v.accuracy, "max_abs_difference": v.max_abs_difference}
+            for key, v in exported.verdicts.items()
+        }
+        show_json(
+            {
+                "trial": record.number,
+                "folder": str(exported.folder),
+                "files": files,
+                "verified": verdicts,
+                "version": version,
+            }
+        )
+        return
+    report = record.report
+    console.print(f"trial {record.number} ({record.recipe}): accuracy {report.accuracy:.4f}, {report.params:,} parameters, "
+                  f"{report.params_reduction:.1f}x fewer than dense", soft_wrap=True)  # fmt: skip
+    for key, path in exported.files.items():
+        verdict = exported.verdicts[key]
+        console.print(f"  {path}  {path.stat().st_size:,} bytes; verified in a new process: accuracy {verdict.accuracy:.4f}, "
+                      f"max difference {verdict.max_abs_difference:.1e}", soft_wrap=True)  # fmt: skip
+    if version is not None:
+        console.print(f"registered as models:/{register}/{version}")
+
+
+def _register(layout, spec, model: str, folder: Path, number: int) -> int:
+    from prune_search.search.driver import register_trial
+
+    return register_trial(layout, spec, model, folder, number)
+
+
+def clean(
+    name: Name,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Delete the whole search: study, checkpoints, its MLflow runs.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs: Runs = RUNS,
+) -> None:
+    """Free space: delete checkpoints of trials that are not on the front (results stay), or with --all everything."""
+    from prune_search.search.layout import existing
+    from prune_search.search.results import read
+
+    layout = existing(runs, name)
+    if layout.driven():
+        raise UserError(f"search '{name}' is running. End it first: prune-search stop {name}")
+    if all_:
+        if not yes:
+            typer.confirm(f"Delete search {name} and all its results?", abort=True)
+        from prune_search.search.driver import delete
+
+        delete(layout)
+        console.print(f"deleted {name}")
+        return
+    found = read(layout, layout.spec())
+    keep = {record.number for record in found.front} | {r.number for r in found.records if r.state == "running"}
+    freed = 0
+    for record in found.records:
+        if record.number not in keep:
+            for file in layout.trial(record.number).glob("*.safetensors"):
+                freed += file.stat().st_size
+                file.unlink()
+    for folder in layout.folder.glob("ray*"):
+        freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        shutil.rmtree(folder)
+    console.print(f"freed {freed / 1e6:.1f} MB; the front's {len(found.front)} checkpoints stay")
+
+
+def ui(
+    port: Annotated[int | None, typer.Option("--port", help="Default: the first free one from 5000.")] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Open MLflow's own UI on the searches in the runs directory, at 127.0.0.1."""
+    from prune_search.tracking import free_port, ui_command, ui_environment
+
+    uri = f"sqlite:///{(runs / 'mlflow.db').resolve()}"
+    chosen = free_port(port)
+    command = ui_command(uri, chosen)
+    console.print(f"MLflow at http://127.0.0.1:{chosen}  (Ctrl-C ends it)")
+    raise typer.Exit(subprocess.call(command, env=ui_environment(uri)))
+
+
+COMMANDS = (status, pareto, export, clean, ui)

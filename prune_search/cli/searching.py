@@ -1,0 +1,165 @@
+"""Commands that run searches: run, resume, stop, confirm."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from prune_search.cli.console import chatter_to, console, show_json
+from prune_search.cli.options import RUNS, Address, Json, Name, Runs
+
+Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all.")]
+Time = Annotated[str | None, typer.Option("--time", help="Time budget: 90s, 30m, 2h.")]
+
+
+def run(
+    space: Annotated[Path, typer.Argument(help="The search space, a YAML file.")],
+    name: Annotated[
+        str | None, typer.Option("--name", help="The search's name. Default: the YAML's and a time stamp.")
+    ] = None,
+    trials: Trials = None,
+    time: Time = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Override a value: --set training.epochs=5.")] = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Validate and sample three configurations, start nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Search a space; every trial, the front and what to do next are shown and logged to MLflow."""
+    from prune_search.spec import load_spec
+
+    overrides = list(set_ or [])
+    if trials is not None:
+        overrides.append(f"search.trials={trials}")
+    if time is not None:
+        overrides.append(f"search.time={time}")
+    spec = load_spec(space, overrides)
+    if dry_run:
+        from prune_search.cli.samples import show_samples
+
+        show_samples(spec)
+        return
+    from prune_search.search.driver import Search
+
+    _run(Search(spec, runs=runs, name=name, address=address), json)
+
+
+def resume(
+    name: Name,
+    trials: Trials = None,
+    time: Time = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Go on with a search that was stopped or killed, or add trials to one that has ended."""
+    from prune_search.search.driver import Search
+
+    _run(Search.resume(name, runs=runs, address=address, trials=trials, time=time), json)
+
+
+def _run(search, json: bool) -> None:
+    from prune_search.cli.tables import front_table
+    from prune_search.cli.view import View
+
+    layout = search.layout
+    if not json:
+        console.print(f"search {layout.name}: files in {layout.folder}, messages in {layout.log}", soft_wrap=True)
+    with chatter_to(layout.log) as terminal:
+        found = search.run(None if json else View(search.progress, terminal))
+    if json:
+        show_json({"name": layout.name, "phase": search.progress.phase, "front": [_plain(r) for r in found.front]})
+        return
+    if found.front:
+        console.print(front_table(found))
+    ended = sum(search.progress.counts.values())
+    failed = search.progress.counts.get("failed", 0)
+    console.print(
+        f"{search.progress.phase}: {ended} trials ended, {failed} failed, hypervolume {found.hypervolume:.4f}"
+    )
+    place = "" if layout.runs == RUNS.resolve() else f" --runs {layout.runs}"
+    console.print("next:")
+    if search.progress.phase == "interrupted":
+        console.print(f"  prune-search resume {layout.name}{place}", soft_wrap=True)
+    for command, what in (
+        (f"pareto {layout.name} --html front.html", "the front as a page"),
+        (f"export {layout.name}", "the knee of the front, as verified files"),
+        (f"confirm {layout.name} --seeds 3", "the front on new seeds"),
+        ("ui", "everything in MLflow"),
+    ):
+        console.print(f"  prune-search {command}{place}   # {what}", soft_wrap=True)
+
+
+def _plain(record) -> dict:
+    return {"trial": record.number, "recipe": record.recipe, "params": record.params, "metrics": record.metrics()}
+
+
+def stop(name: Name, runs: Runs = RUNS) -> None:
+    """End a running search gracefully: trials in flight keep their last checkpoint, `resume` goes on."""
+    from prune_search.search.layout import existing
+
+    layout = existing(runs, name)
+    if not layout.driven():
+        console.print(f"search {name} is not running. Continue it with: prune-search resume {name}")
+        return
+    layout.stop.touch()
+    console.print(f"search {name} is asked to stop; it ends within a few seconds.")
+
+
+def confirm(
+    name: Name,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="New training seeds for each configuration.")] = 3,
+    trial: Annotated[list[int] | None, typer.Option("--trial", help="Trials to confirm. Default: the front.")] = None,
+    where: Annotated[
+        str | None, typer.Option("--where", help='Only one: the best by a rule, as "sparsity >= 0.98".')
+    ] = None,
+    minimize: Annotated[str | None, typer.Option("--minimize", help="With --where: the metric to minimize.")] = None,
+    maximize: Annotated[str | None, typer.Option("--maximize", help="With --where: the metric to maximize.")] = None,
+    runs: Runs = RUNS,
+    address: Address = None,
+    json: Json = False,
+) -> None:
+    """Train the front again with new seeds: means, standard errors, and differences to the dense control."""
+    from prune_search.cli.tables import confirm_table
+    from prune_search.search.confirm import confirm as confirm_search
+    from prune_search.search.confirm import control_of
+    from prune_search.search.layout import existing
+    from prune_search.search.pick import choose
+    from prune_search.search.results import read
+    from prune_search.spec.errors import UserError
+
+    layout = existing(runs, name)
+    spec = layout.spec()
+    found = read(layout, spec)
+    if where or minimize or maximize:
+        records = [choose(found, where=where, minimize=minimize, maximize=maximize)]
+    else:
+        records = [choose(found, trial=number) for number in trial] if trial else found.front
+    if not records:
+        raise UserError(f"search '{name}' has no completed trial to confirm yet. See `prune-search status {name}`.")
+    control = control_of(found)
+    if control and control.number not in {record.number for record in records}:
+        records = [*records, control]
+    lock = threading.Lock()
+    with layout.driver(), chatter_to(layout.log) as terminal:
+
+        def done(line: str) -> None:
+            if not json:
+                with lock:
+                    terminal.print(line, soft_wrap=True)
+
+        confirmed = confirm_search(spec, layout, records, seeds, address=address, done=done)
+    if json:
+        show_json([item.plain() for item in confirmed])
+        return
+    console.print(confirm_table(confirmed, control))
+    if control is None:
+        console.print("no dense control in this search: add `dense: {}` to recipe.choices to have one.")
+
+
+COMMANDS = (run, resume, stop, confirm)

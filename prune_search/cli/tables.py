@@ -1,0 +1,60 @@
+"""Tables that commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from prune_search.cli.view import number
+from prune_search.search.confirm import Confirmed
+from prune_search.search.results import TEST_ACCURACY, Found, Record
+
+COLUMNS = ("accuracy", TEST_ACCURACY, "params", "params_reduction", "flops_reduction", "sparsity")
+
+
+def front_table(found: Found) -> Table:
+    """The front, best first objective on top."""
+    extra = [name for name in found.objectives if name not in COLUMNS and name != "flops"]
+    table = Table(title=f"front: {len(found.front)} of {len(found.completed)} completed trials", title_justify="left")
+    for column in ("trial", "recipe", *COLUMNS, *extra):
+        table.add_column(column.replace("_", " "), justify="left" if column == "recipe" else "right")
+    for record in found.front:
+        metrics = record.metrics()
+        table.add_row(
+            str(record.number), record.recipe, *(_cell(name, metrics.get(name)) for name in (*COLUMNS, *extra))
+        )
+    return table
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("_reduction"):
+        return f"{value:.1f}x"
+    return f"{value:.4f}" if name in ("accuracy", TEST_ACCURACY, "sparsity") else number(value)
+
+
+def confirm_table(confirmed: Sequence[Confirmed], control: Record | None) -> Table:
+    """Means and standard errors over seeds; differences to the dense control in points."""
+    dense = next((item for item in confirmed if control and item.trial == control.number), None)
+    table = Table(title="means over new seeds, standard errors in brackets", title_justify="left")
+    for column in ("trial", "recipe", "runs", "validation %", "test %", "to dense, points", "sparsity %", "params"):
+        table.add_column(column, justify="left" if column == "recipe" else "right")
+    for item in confirmed:
+        difference = ""
+        if dense and item is not dense:
+            mean, error = item.difference(dense)
+            difference = f"{100 * mean:+.3f} ({100 * error:.3f})"
+        runs = len(item.values.get("accuracy", ()))
+        failed = f" + {len(item.failed)} failed" if item.failed else ""
+        table.add_row(
+            str(item.trial),
+            item.recipe,
+            f"{runs}{failed}",
+            *(f"{100 * item.mean(name):.3f} ({100 * item.error(name):.3f})" for name in ("accuracy", TEST_ACCURACY)),
+            difference,
+            f"{100 * item.mean('sparsity'):.2f}",
+            number(item.mean("params")),
+        )
+    return table

@@ -1,0 +1,103 @@
+"""The live view of a search on a terminal; plain lines where the output is no terminal."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from prune_search.search.progress import Progress
+
+STATES = ("completed", "stopped", "infeasible", "failed")
+INTERVAL = 0.5
+
+
+class View:
+    """Shows a :class:`Progress` while it is entered, from a thread of its own."""
+
+    def __init__(self, progress: Progress, console: Console):
+        self._progress, self._console = progress, console
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._show, name="view", daemon=True)
+
+    def __enter__(self) -> View:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _show(self) -> None:
+        if self._console.is_terminal:
+            with Live(console=self._console, auto_refresh=False, transient=True) as live:
+                while not self._end.wait(INTERVAL):
+                    live.update(draw(self._progress), refresh=True)
+        else:
+            self._lines()
+
+    def _lines(self) -> None:
+        shown, phase = 0, ""
+        while True:
+            ended = self._end.wait(INTERVAL)
+            if self._progress.phase != phase:
+                phase = self._progress.phase
+                self._console.print(f"[{clock(time.time() - self._progress.started)}] {phase}", markup=False)
+            events = self._progress.events
+            for line in events[shown:]:
+                shown += 1
+                self._console.print(
+                    f"[{clock(time.time() - self._progress.started)}] {line}", markup=False, soft_wrap=True
+                )
+            if ended:
+                return
+
+
+def draw(progress: Progress) -> Group:
+    """The view as it stands now."""
+    total = f" of {progress.trials}" if progress.trials else ""
+    left = progress.seconds_left()
+    head = Text.assemble(
+        (progress.name, "bold"), f"  {progress.phase}  {clock(time.time() - progress.started)}",
+        f", about {clock(left)} left" if left is not None and progress.phase == "searching" else "",
+    )  # fmt: skip
+    counts = "  ".join(f"{progress.counts.get(state, 0)} {state}" for state in STATES)
+    lines = [head, Text(f"trials  {progress.ended}{total} ended: {counts}  {len(progress.running)} running")]
+    if progress.trials:
+        lines.append(ProgressBar(total=progress.trials, completed=progress.ended))
+    lines.append(Text(f"front   {len(progress.front)} trials, hypervolume {progress.hypervolume:.4f}"))
+    if progress.best:
+        best = "  ".join(f"{name} {number(value)} (#{trial})" for name, (value, trial) in progress.best.items())
+        lines.append(Text(f"best    {best}"))
+    return Group(*lines, _running(progress))
+
+
+def _running(progress: Progress) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(progress.running))
+    for column in ("running", "epoch", "accuracy", "sparsity"):
+        table.add_column(column, justify="left" if column == "running" else "right")
+    for entry in list(progress.running.values())[:12]:
+        accuracy, sparsity = entry.get("accuracy"), entry.get("sparsity")
+        cells = ("" if accuracy is None else f"{accuracy:.4f}", "" if sparsity is None else f"{sparsity:.1%}")
+        table.add_row(entry["name"], str(entry["epoch"]), *cells)
+    return table
+
+
+def clock(seconds: float) -> str:
+    """``m:ss`` or ``h:mm:ss``."""
+    minutes, rest = divmod(int(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def number(value: float) -> str:
+    """A figure for people: four digits, thousands apart."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
