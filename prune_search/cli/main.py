@@ -9,29 +9,28 @@ import typer
 from prune_search.cli.console import errors
 from prune_search.spec.errors import UserError
 
-app = typer.Typer(
-    name="prune-search",
-    help="Search for the pruning recipe that gives the smallest network that keeps your accuracy.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
 
-
-def _register() -> None:
+def build() -> typer.Typer:
+    """The command line with all of its commands."""
     from prune_search.cli import inspect, results, searching
 
-    for module in (searching, results, inspect):
-        for command in module.COMMANDS:
-            app.command()(command)
+    app = typer.Typer(
+        name="prune-search",
+        help="Search for the pruning recipe that gives the smallest network that keeps your accuracy.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for command in (*searching.COMMANDS, *results.COMMANDS, *inspect.COMMANDS):
+        app.command()(command)
+    return app
 
 
 def main() -> None:
     """Entry point: exit code 0 on success, 2 for a user's mistake, 1 for anything else that failed, 130 for Ctrl-C."""
-    _register()
     try:
-        code = app(standalone_mode=False)
+        code = build()(standalone_mode=False)
     except UserError as error:
         errors.print(f"error: {error}", markup=False, soft_wrap=True)
         sys.exit(2)

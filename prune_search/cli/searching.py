@@ -93,6 +93,8 @@ def _run(search, json: bool) -> None:
         ("ui", "everything in MLflow"),
     ):
         console.print(f"  prune-search {command}{place}   # {what}", soft_wrap=True)
+    if search.interrupted:
+        raise typer.Exit(130)
 
 
 def _plain(record) -> dict:

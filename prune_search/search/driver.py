@@ -77,7 +77,9 @@ class Search:
         self = cls.__new__(cls)
         self.layout = layouts.existing(Path(runs), name)
         spec = self.layout.spec()
-        self.spec = replace(spec, search=spec.search.model_copy(update=search)) if search else spec
+        changed = {key: value for key, value in search.items() if value is not None}
+        settings = spec.search.model_validate({**spec.search.model_dump(), **changed})
+        self.spec = replace(spec, search=settings)
         self._prepare(address)
         return self
 
@@ -146,26 +148,32 @@ class Search:
             for number in list(progress.running):
                 tracker.end_trial(number, "interrupted", self._why())
             found = read(self.layout, spec, self._storage)
-            finished = not any(record.state == "running" for record in found.records) and not self._interrupted
-            progress.phase = "testing the front"
+            finished = not any(record.state == "running" for record in found.records) and not self._asked_to_stop
             progress.running.clear()
             progress.update(found)
-            found = self._test(found, cpus, gpus)
+            if not self._asked_to_stop:
+                progress.phase = "testing the front"
+                found = self._test(found, cpus, gpus)
         closing.log_front(tracker, self.layout, found)
         progress.phase = "done" if finished else "interrupted"
         tracker.end_search("FINISHED" if finished else "KILLED")
         return found
 
     @property
-    def _interrupted(self) -> bool:
-        return self._stop.is_set() or self.layout.stop.exists()
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C or :meth:`stop` ended it."""
+        return self._stop.is_set()
+
+    @property
+    def _asked_to_stop(self) -> bool:
+        return self.interrupted or self.layout.stop.exists()
 
     def _should_stop(self) -> bool:
         deadline = self.progress.deadline
-        return self._interrupted or (deadline is not None and time.time() >= deadline)
+        return self._asked_to_stop or (deadline is not None and time.time() >= deadline)
 
     def _why(self) -> str:
-        return "stopped by the user" if self._interrupted else "time budget over"
+        return "stopped by the user" if self._asked_to_stop else "time budget over"
 
     def _tracker(self) -> Tracker:
         return open_tracker(self.layout, self.spec)
@@ -194,6 +202,8 @@ class Search:
     def _started(self, job: Job) -> None:
         self.progress.running[job.number] = {"name": job.name, "epoch": 0}
         self._tracking.start_trial(job.number, job.name, _shown(job))
+        for report in read_reports(job.folder):  # of a driver that died before it had written them
+            self._tracking.log(job.number, report)
         self.progress.write(self.layout)
 
     def _reported(self, job: Job, report: Report) -> None:

@@ -24,7 +24,8 @@ _ENVIRONMENT = {
 
 @contextmanager
 def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[None]:
-    """A Ray cluster: the one at ``address``, or one of our own on this machine that ends with the block.
+    """A Ray cluster: the one this process is connected to already, the one at ``address``, or one of our own on this
+    machine that ends with the block.
 
     Args:
         address: ``auto``, ``HOST:PORT``, or None.
@@ -34,6 +35,9 @@ def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[N
     os.environ.update(_ENVIRONMENT)
     import ray
 
+    if ray.is_initialized():
+        yield
+        return
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     variables["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])
     options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}

@@ -132,12 +132,21 @@ class Trial:
     def _decide(self) -> None:
         started = time.perf_counter()
         outcome: Outcome = self.pruner.advance()
-        self.finished = outcome.finished
+        self.finished = outcome.finished and (self.epoch == self.config.training.epochs or self._annealed())
         macs = count(self.model, self.positions).macs
         self.train_flops += 2 * macs * (outcome.passes.forward + 2 * outcome.passes.backward)
         if self.finished:
-            self.reason = outcome.reason if self.pruner.history.live_after_masking else "no_event"
+            pruned = bool(self.pruner.history.live_after_masking)
+            self.reason = self.pruner.exhausted or outcome.reason if pruned else "no_event"
         self.seconds += time.perf_counter() - started
+
+    def _annealed(self) -> bool:
+        """Whether ending before the cap cuts no learning rate off: it is constant, or runs over each round.
+
+        Otherwise a trial whose recipe can have no further event goes on to the cap (our choice).
+        """
+        schedule = self.config.training.schedule
+        return schedule.name == "constant" or schedule.horizon == "round"
 
     def _train(self) -> float:
         """One epoch over the training split; the mean loss per image."""

@@ -1,0 +1,208 @@
+"""Commands on spaces and on a finished search, through the command line, as a new user types them."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+import ray
+from cli.command import run
+from search.small_spaces import write
+
+from prune_search.cli.view import clock, draw, number
+from prune_search.search.progress import Progress
+
+SPACES = Path(__file__).parents[2] / "search_spaces"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished search called ``f`` of four trials, and its folder."""
+    folder = tmp_path_factory.mktemp("finished")
+    ray.init(num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, log_to_driver=False)
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    queue = "[{recipe: dense}, {recipe: dyprune}]"
+    patch.setattr(sys, "argv", ["prune-search", "run", str(write(folder, trials=4, enqueue=queue)), "--name", "f", "--json"])
+    from prune_search.cli.main import main
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    patch.undo()
+    yield folder
+    ray.shutdown()
+
+
+@pytest.fixture
+def call(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished)
+    return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+@pytest.mark.parametrize("space", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_spaces_are_valid_and_open_with_what_they_are_for(monkeypatch, capsys, space):
+    code, out, _ = run(monkeypatch, capsys, "run", space, "--dry-run")
+    assert code == 0
+    assert "sample 3" in out
+    assert all(line.startswith("# ") for line in space.read_text().splitlines()[:2])
+
+
+def test_check_shows_the_network_and_times_a_step(tmp_path, monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "check", SPACES / "own_model.yaml")
+    assert code == 0
+    assert "4,482 parameters, 4,352 MACs per input" in " ".join(out.split())
+    assert "one step:" in out
+
+
+def test_parts_lists_every_axis_and_preset(monkeypatch, capsys):
+    code, out, _ = run(monkeypatch, capsys, "parts", "--json")
+    listed = json.loads(out)
+    assert code == 0
+    assert len(listed["axes"]) == 10
+    cubic = next(part for part in listed["axes"]["schedule"] if part["name"] == "cubic")
+    assert cubic["parameters"]["final_sparsity"] == {"default": 0.9, "range": {"low": 0.5, "high": 0.99}}
+    assert {preset["name"] for preset in listed["presets"]} >= {"dense", "magnitude", "random", "dyprune", "dyprune-authors"}
+    assert all(preset["source"] and len(preset["parts"]) == 10 for preset in listed["presets"])
+
+
+def test_doctor(monkeypatch, capsys, tmp_path, finished):
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--json", "--runs", tmp_path)
+    facts = json.loads(out)
+    assert code == 0
+    assert facts["versions"]["torch"].startswith("2.")
+    assert facts["cpus"] >= 1 and facts["runs"]["writable"]
+    assert facts["ray"].startswith("starts in")
+
+
+def test_status_and_pareto(call):
+    code, out, _ = call("status", "f", "--json")
+    status = json.loads(out)
+    assert (code, status["driven"], sum(status["counts"].values()), status["unfinished"]) == (0, False, 4, 0)
+    code, out, _ = call("pareto", "f", "--json", "--html", "front.html")
+    front = json.loads(out)
+    assert [member["trial"] for member in front["front"]] and front["hypervolume"] > 0
+    assert sorted(member["trial"] for member in front["front"]) == sorted(status["front"])
+    assert "plotly" in Path("front.html").read_text()[:200_000].lower()
+    assert call("pareto", "f")[0] == 0
+    assert "f: not running; 4 completed of 4" in call("status")[1]
+
+
+def test_export_and_register(call, finished):
+    code, out, _ = call("export", "f", "--trial", "1", "--json", "--register", "small")
+    exported = json.loads(out)
+    assert code == 0
+    folder = finished / "runs/f/export/trial-1"
+    assert {file.name for file in folder.iterdir()} >= {"model.pt2", "model.onnx", "model.safetensors", "load.py", "README.md"}
+    reported = json.loads(call("status", "f", "--json")[1])
+    assert reported["counts"] == {"completed": 4}
+    (accuracy,) = {verdict["accuracy"] for verdict in exported["verified"].values()}
+    metadata = json.loads((folder / "metadata.json").read_text())
+    assert accuracy == metadata["metrics"]["accuracy"]
+    assert exported["version"] == 1
+    from prune_search.tracking import resolve
+
+    registered = resolve(f"sqlite:///{finished}/runs/mlflow.db", "models:/small/1")
+    assert (registered / "model.pt2").read_bytes() == (folder / "model.pt2").read_bytes()
+
+
+def test_export_without_a_pick_takes_the_knee_and_rules_are_checked(call):
+    code, out, _ = call("export", "f", "--format", "safetensors", "--json")
+    assert code == 0
+    knee = json.loads(out)["trial"]
+    assert knee in json.loads(call("status", "f", "--json")[1])["front"]
+    best = json.loads(call("export", "f", "--where", "params > 0", "--maximize", "accuracy", "--format", "pt2", "--json")[1])
+    assert best["trial"] in range(4)
+    for arguments, words in (
+        (["--where", "accuracy > 1"], "No trial fulfils"),
+        (["--where", "accuracy >"], "accuracy"),
+        (["--where", "acuracy > 0.5"], "Did you mean 'accuracy'"),
+        (["--trial", "77"], "trial 77 does not exist"),
+        (["--format", "h5"], "pt2"),
+        (["--trial", "1", "--pick", "knee"], "give one of"),
+    ):
+        code, _, err = call("export", "f", *arguments)
+        assert code == 2 and words in err, arguments
+
+
+def test_a_corrupted_checkpoint_is_not_exported(call, finished):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    path = finished / "runs/f/trials/1/checkpoint.safetensors"
+    whole = path.read_bytes()
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = file.metadata()
+    name = next(name for name in tensors if name.endswith("fc3.weight") and name.startswith("/model"))
+    tensors[name] = -tensors[name]
+    save_file(tensors, path, metadata=metadata)
+    code, out, err = call("export", "f", "--trial", "1", "--out", "never")
+    path.write_bytes(whole)
+    assert code == 1 and "was measured" in out + err
+    assert not Path("never").exists()
+
+
+def test_ui_shows_parent_children_and_front(finished):
+    from prune_search.tracking import free_port, ui_command, ui_environment
+
+    uri, port = f"sqlite:///{finished}/runs/mlflow.db", free_port()
+    server = subprocess.Popen(ui_command(uri, port), env=ui_environment(uri), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        for line in server.stderr:
+            if b"startup complete" in line:
+                break
+        request = {"experiment_ids": ["1"], "max_results": 50}
+        body = urllib.request.Request(
+            f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/search",
+            json.dumps(request).encode(),
+            {"Content-Type": "application/json"},
+        )
+        runs = json.load(urllib.request.urlopen(body, timeout=30))["runs"]
+    finally:
+        server.terminate()
+        server.wait()
+    tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
+    assert sorted(tag["prune_search.role"] for tag in tags) == ["search"] + ["trial"] * 4
+    assert any(tag.get("prune_search.front") == "true" for tag in tags)
+
+
+def test_clean_keeps_the_front_and_the_results(call, finished):
+    front = json.loads(call("status", "f", "--json")[1])["front"]
+    assert call("clean", "f")[0] == 0
+    kept = {int(path.parent.name) for path in finished.glob("runs/f/trials/*/checkpoint.safetensors")}
+    assert kept == set(front)
+    assert json.loads(call("status", "f", "--json")[1])["counts"] == {"completed": 4}
+    gone = next(iter({0, 1, 2, 3} - kept), None)
+    if gone is not None:
+        code, _, err = call("export", "f", "--trial", str(gone))
+        assert code == 2 and "no checkpoint" in err
+    assert call("clean", "f", "--all", "--yes")[0] == 0
+    assert not (finished / "runs/f").exists()
+    with sqlite3.connect(finished / "runs/mlflow.db") as database:
+        assert database.execute("select count(*) from runs where lifecycle_stage = 'active'").fetchone() == (0,)
+
+
+def test_figures_for_people():
+    assert (clock(65), clock(3700), clock(-1)) == ("1:05", "1:01:40", "0:00")
+    assert (number(1234567.0), number(0.98765)) == ("1,234,567", "0.9877")
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_live_view_fits_its_terminal(width):
+    from rich.console import Console
+
+    progress = Progress("digits-20261121-220000", 40, None, phase="searching")
+    progress.counts.update(completed=12, failed=1)
+    progress.best = {"accuracy": (0.98333, 3), "params": (1234.0, 7), "flops": (2345.0, 7)}
+    progress.front, progress.hypervolume = [3, 7], 1.23456
+    progress.running = {13: {"name": "#013 dyprune", "epoch": 4, "accuracy": 0.97, "sparsity": 0.65}}
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))
+    console.print(draw(progress))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("12 completed", "1 failed", "13 of 40 ended", "front   2", "1.2346", "0.9833 (#3)", "#013 dyprune", "65.0%"):
+        assert word in text

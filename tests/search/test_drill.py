@@ -1,0 +1,105 @@
+"""A search that is killed, interrupted and cut off by time, as a user would do it, with real processes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import mlflow
+import pytest
+from search.small_spaces import SMALL, write
+
+from prune_search.search.layout import Layout
+from prune_search.search.source import ended_of
+from prune_search.search.storage import open_storage, open_study
+from prune_search.training.files import read_reports
+
+EPOCHS, TRIALS = 40, 8
+COMMAND = [sys.executable, "-m", "prune_search.cli.main"]
+
+
+def start(tmp_path, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with open(tmp_path / "out.txt", "ab") as out:
+        return subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=out, stderr=out, env=environment)
+
+
+def wait_for(tmp_path, process, condition):
+    """Poll ``status.json`` until ``condition(status)`` holds; fails if the process ends first."""
+    path = tmp_path / "runs" / "drill" / "status.json"
+    while process.poll() is None:
+        if path.exists() and condition(json.loads(path.read_text())):
+            return
+        time.sleep(0.05)
+    pytest.fail(f"the search ended with {process.returncode}: {(tmp_path / 'out.txt').read_text()[-2000:]}")
+
+
+def study_of(tmp_path):
+    layout = Layout(tmp_path / "runs", "drill")
+    storage = open_storage(layout, None)
+    return open_study(layout, storage, {"accuracy": "maximize", "params": "minimize"}), layout
+
+
+def finished(tmp_path):
+    """What the study holds of its finished trials, time stamps included."""
+    trials = study_of(tmp_path)[0].trials
+    return {t.number: (t.datetime_start, t.datetime_complete, t.values, t.params) for t in trials if t.state.is_finished()}
+
+
+def runs_of(tmp_path):
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (experiment,) = client.search_experiments(filter_string="name = 'small'")
+    return client, client.search_runs([experiment.experiment_id], max_results=1000)
+
+
+def test_killed_interrupted_and_cut_off_searches_go_on_where_they_were(tmp_path):
+    space = write(tmp_path, SMALL.replace("epochs: 5", f"epochs: {EPOCHS}"), trials=TRIALS)
+
+    process = start(tmp_path, "run", str(space), "--name", "drill")
+    enough = lambda status: sum(status["counts"].values()) >= 2 and len(status["running"]) == 2
+    wait_for(tmp_path, process, enough)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    after_kill = finished(tmp_path)
+    running = [t.number for t in study_of(tmp_path)[0].trials if not t.state.is_finished()]
+    assert after_kill and running
+
+    process = start(tmp_path, "resume", "drill")
+    wait_for(tmp_path, process, lambda status: sum(status["counts"].values()) > len(after_kill))
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    after_interrupt = finished(tmp_path)
+    assert {number: after_interrupt[number] for number in after_kill} == after_kill
+    assert Counter(run.info.status for run in runs_of(tmp_path)[1])["RUNNING"] == 0
+
+    process = start(tmp_path, "resume", "drill", "--time", "2s")
+    assert process.wait() == 0
+    after_time = finished(tmp_path)
+    assert {number: after_time[number] for number in after_interrupt} == after_interrupt
+    assert Counter(run.info.status for run in runs_of(tmp_path)[1])["RUNNING"] == 0
+
+    process = start(tmp_path, "resume", "drill", "--time", "10m")
+    assert process.wait() == 0, (tmp_path / "out.txt").read_text()[-2000:]
+    study, layout = study_of(tmp_path)
+    assert [t.number for t in study.trials] == list(range(TRIALS))
+    assert all(t.state.is_finished() for t in study.trials)
+    assert {number: finished(tmp_path)[number] for number in after_time} == after_time
+
+    client, runs = runs_of(tmp_path)
+    children = [run for run in runs if run.data.tags["prune_search.role"] == "trial"]
+    assert sorted(int(run.data.tags["prune_search.trial"]) for run in children) == list(range(TRIALS))
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    for run in children:
+        number = int(run.data.tags["prune_search.trial"])
+        ended = ended_of(study.trials[number])
+        assert run.data.tags["prune_search.state"] == ended.state == "completed"
+        epochs = [metric.step for metric in client.get_metric_history(run.info.run_id, "epoch")]
+        assert sorted(epochs) == list(range(1, ended.report.epoch + 1))
+        assert [r.epoch for r in read_reports(layout.trial(number))] == sorted(epochs)
+        assert run.data.metrics["accuracy"] == ended.report.accuracy
+    front = {int(run.data.tags["prune_search.trial"]) for run in children if run.data.tags.get("prune_search.front") == "true"}
+    assert front == {trial.number for trial in study.best_trials}
