@@ -14,7 +14,7 @@ _HOME = {
     "prune": "pruning.attach",
     "remove": "removal",
     "cost_of": "cost",
-    "UserError": "spec.errors",
+    "UserError": "errors",
 }
 __all__ = sorted(_HOME)
 

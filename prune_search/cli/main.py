@@ -7,7 +7,7 @@ import sys
 import typer
 
 from prune_search.cli.console import errors
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 def build() -> typer.Typer:

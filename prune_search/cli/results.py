@@ -13,7 +13,7 @@ import typer
 
 from prune_search.cli.console import console, show_json
 from prune_search.cli.options import RUNS, Json, Name, Runs
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 def status(

@@ -133,7 +133,7 @@ def confirm(
     from prune_search.search.layout import existing
     from prune_search.search.pick import choose
     from prune_search.search.results import read
-    from prune_search.spec.errors import UserError
+    from prune_search.errors import UserError
 
     layout = existing(runs, name)
     spec = layout.spec()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from prune_search.export import load_safetensors as loader
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 _NAMES = {function: name for name, function in loader.FUNCTIONS.items()} | {getattr: "getattr"}
 _DTYPES = {dtype: name for name, dtype in loader.DTYPES.items()}

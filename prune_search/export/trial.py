@@ -9,7 +9,7 @@ from prune_search.export.card import CardInfo
 from prune_search.export.network import Exported, export_network
 from prune_search.export.verify import ExportError
 from prune_search.spec.config import TrialConfig
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import accuracy
 from prune_search.training.files import CHECKPOINT

@@ -8,7 +8,7 @@ import moocore
 import numpy as np
 
 from prune_search.pareto.scale import Objectives, Point, losses, scaled
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 _BOUNDED = {
     "accuracy": 0.0,

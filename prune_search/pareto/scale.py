@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 LOGARITHMIC = frozenset({
     "params", "macs", "flops", "physical_params", "physical_macs", "params_reduction", "flops_reduction",

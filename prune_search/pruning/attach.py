@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from prune_search.pruning.context import Batches
 from prune_search.pruning.pruner import Pruner
 from prune_search.pruning.recipe import Recipe, RecipeError, resolve
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 def prune(

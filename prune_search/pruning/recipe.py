@@ -9,7 +9,7 @@ from typing import Any
 
 from prune_search.pruning.presets import PRESETS
 from prune_search.pruning.registry import AXES, Part, hyper, parts, problem
-from prune_search.spec.errors import nearest
+from prune_search.errors import nearest
 
 
 class RecipeError(ValueError):

@@ -28,7 +28,7 @@ from prune_search.search.results import TEST_ACCURACY, Found, read, records_of
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
 from prune_search.spec import Spec, load_spec
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.tracking import Tracker, delete_runs, redacted, register
 from prune_search.training.files import read_reports
 

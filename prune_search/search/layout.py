@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.spec import Spec, load_spec
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf, isnan, ulp
 
 from prune_search.cost.metrics import METRICS
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 
 _TOKEN = re.compile(
     r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])|(?P<op>>=|<=|==|>|<)"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 
 KeyPath = tuple[str, ...]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from prune_search.spec.document import Document, KeyPath
-from prune_search.spec.errors import nearest
+from prune_search.errors import nearest
 
 Scalar = str | int | float | bool | None
 RANGE_KEYS = ("low", "high", "log", "step")

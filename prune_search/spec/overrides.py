@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 
 from prune_search.spec.document import Document, KeyPath, dump, parse_value
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 SHORT_FORMS: dict[KeyPath, str] = {
     ("data",): "name",

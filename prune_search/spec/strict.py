@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, mod
 from pydantic_core import PydanticCustomError
 
 from prune_search.spec.document import KeyPath
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 
 
 class ConfigError(UserError):

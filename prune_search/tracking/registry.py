@@ -12,7 +12,7 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from uuid import uuid4
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.tracking.connection import open_client
 from prune_search.tracking.uris import absolute, redacted
 

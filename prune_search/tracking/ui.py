@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.tracking.quiet import ENVIRONMENT
 from prune_search.tracking.uris import absolute, is_server, redacted, sqlite_file
 

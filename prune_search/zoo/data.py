@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 from prune_search.zoo import cache
 from prune_search.zoo.augment import augment as augment_batch
 from prune_search.zoo.decoded import Decoded, Form, Source

@@ -11,7 +11,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 
 _PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 

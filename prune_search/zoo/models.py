@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 from prune_search.zoo.data import Data
 from prune_search.zoo.importing import call_accepted, is_import_path, load_object
 from prune_search.zoo.names import MODELS, canonical

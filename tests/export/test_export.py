@@ -22,7 +22,7 @@ from prune_search.export.load_safetensors import load
 from prune_search.export.network import Exported, export_network
 from prune_search.export.snippets import snippet
 from prune_search.export.verify import ExportError, Verdict, accuracy_of, judge, verify_exports
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 from .networks import INFO, VALIDATION, ShortcutNet, settled
 

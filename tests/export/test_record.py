@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prune_search.export.load_safetensors import FUNCTIONS, LAYERS, METHODS, Refused, build, load
 from prune_search.export.record import capture, record
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 def difference(network: nn.Module, rebuilt: nn.Module, inputs: Tensor) -> float:

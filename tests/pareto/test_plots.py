@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from prune_search.pareto import figure, front
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize"}
 POINTS = [

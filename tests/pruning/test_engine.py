@@ -14,7 +14,7 @@ from prune_search.pruning.pruner import NonFiniteScore
 from prune_search.pruning.recipe import PRESETS, RecipeError, length, resolve
 from prune_search.pruning.registry import AXES, parts
 from prune_search.pruning.selection import select, smallest
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 PARTS = [(axis, name) for axis in AXES for name in parts(axis)]
 

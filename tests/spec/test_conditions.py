@@ -6,7 +6,7 @@ from math import inf, nan
 import pytest
 
 from prune_search.spec.conditions import parse_constraint, parse_where
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 @pytest.mark.parametrize(

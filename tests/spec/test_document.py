@@ -5,7 +5,7 @@ import math
 import pytest
 
 from prune_search.spec.document import dump, parse_document, parse_value, read_document
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 def message(text: str) -> str:

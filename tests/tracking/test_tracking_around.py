@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.tracking import free_port, redacted, register, resolve, ui_command, ui_environment
 from prune_search.tracking.uris import absolute, is_server
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.data import load_data
 
 HEAD = "import torch, numpy as np\nx, y = torch.arange(40).reshape(10, 4).float(), torch.arange(10) % 3\n"

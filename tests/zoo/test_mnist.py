@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.data import load_data
 
 REAL_DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.data import load_data
 from prune_search.zoo.models import build_model, check_model
 from prune_search.zoo.names import MODELS

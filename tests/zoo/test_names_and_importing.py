@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.importing import call_accepted, is_import_path, load_object
 from prune_search.zoo.names import DATASETS, MODELS, canonical
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.data import load_data
 from prune_search.zoo.statistics import channel_statistics
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.data import load_data
 
 

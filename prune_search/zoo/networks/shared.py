@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 
 def image_channels(name: str, input_shape: tuple[int, ...], smallest: int = 1) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.decoded import Source
 from prune_search.zoo.names import DATASETS, canonical
 from prune_search.zoo.sources import digits, folder, idx

@@ -7,7 +7,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo import cache
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.decoded import Decoded, Form, Source
 from prune_search.zoo.sources.images import decode_files, open_image, shape_for
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.decoded import Decoded, Form, Source
 
 FORMS = (

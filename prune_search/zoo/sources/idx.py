@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 from prune_search.zoo.decoded import Decoded, Form, Source
 from prune_search.zoo.sources.download import download
 

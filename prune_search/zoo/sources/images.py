@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from prune_search.spec.errors import UserError
+from prune_search.errors import UserError
 
 _RUN = 256
 

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from prune_search.spec.errors import UserError, nearest
+from prune_search.errors import UserError, nearest
 from prune_search.zoo.decoded import Decoded, Form, Source
 from prune_search.zoo.names import DATASETS, canonical
 from prune_search.zoo.sources.download import download
