@@ -128,12 +128,12 @@ def confirm(
 ) -> None:
     """Train the front again with new seeds: means, standard errors, and differences to the dense control."""
     from prune_search.cli.tables import confirm_table
+    from prune_search.errors import UserError
     from prune_search.search.confirm import confirm as confirm_search
     from prune_search.search.confirm import control_of
     from prune_search.search.layout import existing
     from prune_search.search.pick import choose
     from prune_search.search.results import read
-    from prune_search.errors import UserError
 
     layout = existing(runs, name)
     spec = layout.spec()

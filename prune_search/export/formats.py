@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from prune_search.errors import UserError, nearest
 from prune_search.export import load_safetensors
 from prune_search.export.record import capture
 from prune_search.export.verify import ExportError
-from prune_search.errors import UserError, nearest
 
 
 class Source:

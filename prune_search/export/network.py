@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from prune_search.errors import UserError
 from prune_search.export.card import CardInfo, card
 from prune_search.export.formats import FORMATS, Source, check_formats
 from prune_search.export.verify import BATCH, ExportError, Verdict, verify_exports
-from prune_search.errors import UserError
 
 MARK = "prune-search-export"
 _OURS = {"README.md", "metadata.json", "__pycache__"}.union(*({f.file, *f.beside} for f in FORMATS.values()))

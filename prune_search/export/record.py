@@ -11,8 +11,8 @@ import operator
 import torch
 from torch import Tensor, fx, nn
 
-from prune_search.export import load_safetensors as loader
 from prune_search.errors import UserError
+from prune_search.export import load_safetensors as loader
 
 _NAMES = {function: name for name, function in loader.FUNCTIONS.items()} | {getattr: "getattr"}
 _DTYPES = {dtype: name for name, dtype in loader.DTYPES.items()}

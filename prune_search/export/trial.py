@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prune_search.errors import UserError
 from prune_search.export.card import CardInfo
 from prune_search.export.network import Exported, export_network
 from prune_search.export.verify import ExportError
 from prune_search.spec.config import TrialConfig
-from prune_search.errors import UserError
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import accuracy
 from prune_search.training.files import CHECKPOINT
@@ -27,7 +27,6 @@ def export_trial(
     search: str,
     number: int,
     trials: int,
-    resolve: Callable[[str], Path] | None = None,
 ) -> Exported:
     """Load a trial's last checkpoint, remove what can go, export and verify it.
 
@@ -49,7 +48,7 @@ def export_trial(
         )
     config = TrialConfig.from_dict(plain)
     data = data_of(config.data)
-    trial = Trial(config, data, folder, resolve=resolve)
+    trial = Trial(config, data, folder)
     network = trial.removed().eval()
     inputs = data.inputs(data.validation.images)
     cost = trial.reports[-1]

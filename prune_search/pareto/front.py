@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import moocore
 import numpy as np
 
-from prune_search.pareto.scale import Objectives, Point, losses, scaled
 from prune_search.errors import UserError
+from prune_search.pareto.scale import Objectives, Point, losses, scaled
 
 _BOUNDED = {
     "accuracy": 0.0,

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from prune_search.errors import UserError
 from prune_search.pareto.front import front
 from prune_search.pareto.scale import Objectives, Point, losses, scaled
 from prune_search.spec.conditions import Condition
-from prune_search.errors import UserError
 
 
 def knee(points: Sequence[Point], objectives: Objectives) -> int:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from prune_search.errors import UserError
 from prune_search.pareto.front import front
 from prune_search.pareto.scale import LOGARITHMIC, Objectives, Point
-from prune_search.errors import UserError
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter

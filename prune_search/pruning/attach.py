@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.errors import UserError
 from prune_search.pruning.context import Batches
 from prune_search.pruning.pruner import Pruner
 from prune_search.pruning.recipe import Recipe, RecipeError, resolve
-from prune_search.errors import UserError
 
 
 def prune(

@@ -33,7 +33,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "dense": {"schedule": "none", "removal": "never", "dense_epochs": 0},
     "magnitude": {"dense_epochs": 0.1, "final_epochs": 0.3},
     "random": {"score": "random", "dense_epochs": 0.1, "final_epochs": 0.3},
-    "dyprune": {**_DYPRUNE, "round": {"min_epochs": 3, "max_epochs": 0.12}, "final_epochs": 0.3},
+    "dyprune": {**_DYPRUNE, "round": {"max_epochs": 0.12}, "final_epochs": 0.3},
     "dyprune-authors": {**_DYPRUNE, "rewind": {"none": {"optimizer": "fresh"}}, "final_epochs": 1},
 }
 

@@ -169,8 +169,10 @@ class Pruner:
         start = history.epoch - history.round_epochs
         if self.exhausted or start >= history.last:
             return history.epochs - start
-        fixed = limits.max_epochs or getattr(self.recipe.stopping, "epochs", None)
-        planned = length(fixed, history.epochs) if fixed else history.last - start
+        every = getattr(self.recipe.stopping, "epochs", None)
+        expected = [length(every, history.epochs)] if every else []
+        expected += [longest] if (longest := limits.longest(history.epochs)) else []
+        planned = min(expected, default=history.last - start)
         least = max(length(limits.min_epochs, history.epochs), history.first - start, 1)
         return min(max(planned, least), history.last - start)
 
@@ -258,9 +260,8 @@ class Pruner:
             return reason or "end of the schedule"
         if history.round_epochs < least:
             return None
-        if limits.max_epochs is not None and history.round_epochs >= max(
-            least, length(limits.max_epochs, history.epochs)
-        ):
+        longest = limits.longest(history.epochs)
+        if longest is not None and history.round_epochs >= max(least, longest):
             return reason or "longest round"
         accuracy, dense = history.accuracies[-1], history.dense_accuracy
         if limits.accuracy_exit and history.events and accuracy >= dense:

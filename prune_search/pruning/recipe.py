@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from prune_search.errors import nearest
 from prune_search.pruning.presets import PRESETS
 from prune_search.pruning.registry import AXES, Part, hyper, parts, problem
-from prune_search.errors import nearest
+
+
+LEAST_LONGEST_ROUND = 3
 
 
 class RecipeError(ValueError):
@@ -26,7 +29,8 @@ class Round:
 
     Attributes:
         min_epochs: A round is at least this long.
-        max_epochs: A round ends after this many epochs at the latest (never before ``min_epochs``).
+        max_epochs: A round ends after this many epochs at the latest; a fraction means three epochs at least, so that
+            short trials have rounds too (our choice).
         accuracy_gate: An event comes only while validation accuracy is within this of the best before the first event.
         accuracy_exit: A round also ends once that best accuracy is reached again.
     """
@@ -35,6 +39,12 @@ class Round:
     max_epochs: float = hyper(None, low=0.05, high=0.3, above=0, optional=True)
     accuracy_gate: float = hyper(None, low=0.002, high=0.1, log=True, at_least=0, at_most=1, optional=True)
     accuracy_exit: bool = hyper(False, choices=(False, True))
+
+    def longest(self, epochs: int) -> int | None:
+        """``max_epochs`` in epochs, for a trial of ``epochs``."""
+        if self.max_epochs is None:
+            return None
+        return max(LEAST_LONGEST_ROUND, length(self.max_epochs, epochs)) if self.max_epochs < 1 else round(self.max_epochs)
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,18 @@ class Adapter(Searcher):
         source: Where jobs come from.
         stop: When true, no further job is handed out.
         shared: Configuration that all jobs get.
+        prepare: Applied to a job's configuration before it is handed out.
     """
 
-    def __init__(self, source: Source, stop: Callable[[], bool], shared: Mapping[str, Any]):
+    def __init__(
+        self,
+        source: Source,
+        stop: Callable[[], bool],
+        shared: Mapping[str, Any],
+        prepare: Callable[[dict[str, Any]], dict[str, Any]],
+    ):
         super().__init__(metric=None, mode=None)
-        self._source, self._stop, self._shared = source, stop, shared
+        self._source, self._stop, self._shared, self._prepare = source, stop, shared, prepare
         self._jobs: dict[str, Job] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -39,7 +46,7 @@ class Adapter(Searcher):
         if isinstance(job, Wait):
             return None
         self._jobs[trial_id] = job
-        return {**self._shared, "number": job.number, "folder": str(job.folder), "config": job.config}
+        return {**self._shared, "number": job.number, "folder": str(job.folder), "config": self._prepare(job.config)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         report = _report(result)

@@ -14,6 +14,7 @@ from prune_search.cost.metrics import Report
 from prune_search.search import closing, execution
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
+from prune_search.search.registry import local_weights, tracking_uri
 from prune_search.search.results import TEST_ACCURACY, Found, Record
 from prune_search.spec import Spec
 
@@ -89,6 +90,7 @@ def confirm(
         cpus, gpus = execution.resources(spec.resources)
         slots = execution.slots(cpus, gpus) if spec.search.concurrency == "auto" else spec.search.concurrency
         options = {"cpus": cpus, "gpus": gpus, "concurrency": slots, "measure": (), "stop": stop}
+        options["prepare"] = local_weights(tracking_uri(layout, spec))
         if source.waiting:
             execution.execute(source, storage=layout.folder / "ray-confirm", **options)
         _test(source.all, cpus, gpus)

@@ -19,20 +19,20 @@ from pathlib import Path
 import optuna
 
 from prune_search.cost.metrics import MEASURED, Report
+from prune_search.errors import UserError
 from prune_search.search import closing, execution
 from prune_search.search import layout as layouts
 from prune_search.search.jobs import Ended, Job
 from prune_search.search.layout import Layout
 from prune_search.search.progress import Progress
+from prune_search.search.registry import local_weights, tracking_uri
 from prune_search.search.results import TEST_ACCURACY, Found, read, records_of
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
 from prune_search.spec import Spec, load_spec
-from prune_search.errors import UserError
 from prune_search.tracking import Tracker, delete_runs, redacted, register
 from prune_search.training.files import read_reports
 
-DEFAULT_URI = "sqlite:///runs/mlflow.db"
 PACKAGES = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 log = logging.getLogger("prune_search")
 
@@ -144,6 +144,7 @@ class Search:
                 concurrency=slots,
                 measure=tuple(name for name in MEASURED if name in _named_metrics(spec)),
                 stop=self._should_stop,
+                prepare=local_weights(tracking_uri(self.layout, spec)),
             )
             for number in list(progress.running):
                 tracker.end_trial(number, "interrupted", self._why())
@@ -231,12 +232,6 @@ class Search:
             tested[str(record.number)] = value
         study.set_user_attr(TEST_ACCURACY, tested)
         return read(self.layout, self.spec, self._storage)
-
-
-def tracking_uri(layout: Layout, spec: Spec) -> str:
-    """The MLflow store; the default one lies in the runs directory, wherever that is."""
-    uri = spec.tracking.uri
-    return f"sqlite:///{layout.runs / 'mlflow.db'}" if uri == DEFAULT_URI else uri
 
 
 def open_tracker(layout: Layout, spec: Spec) -> Tracker:

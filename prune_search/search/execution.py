@@ -14,6 +14,7 @@ from prune_search.spec.settings import ResourcesConfig
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
@@ -39,6 +40,7 @@ def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[N
         yield
         return
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    variables |= {"RAY_CHDIR_TO_TRIAL_DIR": "0"}
     variables["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])
     options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
     ray.init(**options, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="ERROR")
@@ -76,6 +78,7 @@ def execute(
     concurrency: int,
     measure: tuple[str, ...],
     stop: Callable[[], bool],
+    prepare: Callable[[dict[str, Any]], dict[str, Any]],
 ) -> None:
     """Train the jobs of ``source`` until it has no more or ``stop()`` is true. Results go to the source.
 
@@ -85,7 +88,8 @@ def execute(
         gpus: GPUs for one trial; fractions share one.
         concurrency: The most trials at once.
         measure: Metrics to measure beyond the usual ones.
-        stop: Asked about once a second; trials in flight are left at their last checkpoint.
+        stop: Asked about twice a second; trials in flight are left at their last checkpoint.
+        prepare: Applied to a job's configuration before a worker gets it.
     """
     from ray import tune
 
@@ -97,7 +101,7 @@ def execute(
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=Adapter(source, stop, shared),
+            search_alg=Adapter(source, stop, shared, prepare),
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prune_search.spec import Spec, load_spec
 from prune_search.errors import UserError, nearest
+from prune_search.spec import Spec, load_spec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from prune_search.cost.metrics import METRICS
+from prune_search.errors import UserError, nearest
 from prune_search.pareto import knee, pick
 from prune_search.search.results import Found, Record
 from prune_search.spec.conditions import parse_where
-from prune_search.errors import UserError, nearest
 
 
 def choose(

@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from prune_search.errors import nearest
 from prune_search.pruning.recipe import Recipe, RecipeError, resolve
 from prune_search.pruning.registry import AXES, parts
 from prune_search.spec.document import KeyPath
-from prune_search.errors import nearest
 from prune_search.spec.strict import ConfigError, Fraction, Strict, build, got, unknown_key
 from prune_search.zoo.importing import is_import_path
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from prune_search.spec.document import Document, KeyPath
 from prune_search.errors import nearest
+from prune_search.spec.document import Document, KeyPath
 
 Scalar = str | int | float | bool | None
 RANGE_KEYS = ("low", "high", "log", "step")

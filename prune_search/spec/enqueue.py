@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from prune_search.errors import nearest
 from prune_search.pruning.registry import AXES
 from prune_search.spec.document import KeyPath
 from prune_search.spec.domains import Branch, Domain, Float, Int, Scalar
-from prune_search.errors import nearest
 from prune_search.spec.space import base_name, parameters, sample
 from prune_search.spec.strict import ConfigError
 

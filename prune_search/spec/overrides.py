@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 
-from prune_search.spec.document import Document, KeyPath, dump, parse_value
 from prune_search.errors import UserError
+from prune_search.spec.document import Document, KeyPath, dump, parse_value
 
 SHORT_FORMS: dict[KeyPath, str] = {
     ("data",): "name",

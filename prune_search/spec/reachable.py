@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from prune_search.spec.config import TrialConfig
 from prune_search.errors import UserError, nearest
+from prune_search.spec.config import TrialConfig
 from prune_search.spec.strict import ConfigError
 from prune_search.zoo.importing import is_import_path, load_object
 from prune_search.zoo.names import DATASETS, MODELS, canonical

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from prune_search.cost.metrics import METRICS, OBJECTIVES
+from prune_search.errors import UserError, nearest
 from prune_search.spec.conditions import Condition, parse_constraint
 from prune_search.spec.document import Document
-from prune_search.errors import UserError, nearest
 from prune_search.spec.strict import Strict, got
 
 DIRECTIONS = ("maximize", "minimize")

@@ -9,8 +9,8 @@ from typing import Annotated, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from prune_search.spec.document import KeyPath
 from prune_search.errors import UserError, nearest
+from prune_search.spec.document import KeyPath
 
 
 class ConfigError(UserError):

@@ -41,7 +41,6 @@ class Trial:
         folder: Where its checkpoint and reports are; made if missing. None keeps nothing.
         devices: Cores or GPUs it holds, for ``device_seconds``.
         measure: Which of latency_ms, size_bytes, peak_memory_bytes to measure at every Report.
-        resolve: Turns a ``models:/`` URI into a local path.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class Trial:
         device: torch.device | str = "cpu",
         devices: float = 1.0,
         measure: Sequence[str] = (),
-        resolve: Callable[[str], Path] | None = None,
     ):
         self.config, self.data, self.folder, self.device = config, data, folder, torch.device(device)
         self.devices, self.measure = devices, tuple(measure)
@@ -61,13 +59,13 @@ class Trial:
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
+        state = self._saved()
         model = build_model(
             config.model.name,
             input_shape=data.input_shape,
             num_classes=len(data.classes),
             seed=config.seed,
-            checkpoint=config.model.checkpoint,
-            resolve=resolve,
+            checkpoint=config.model.checkpoint if state is None else None,
             **config.model.options,
         ).to(self.device)
         check_model(model, data)
@@ -75,7 +73,6 @@ class Trial:
         self.dense: Cost = count(model, self.positions)
         self.train_flops, self.seconds, self.finished, self.reason = 0.0, 0.0, False, ""
         self.reports: list[Report] = []
-        state = self._saved()
         if state is not None:
             resize(model, {name: value.shape for name, value in state["model"].items()})
             model.load_state_dict(state["model"])

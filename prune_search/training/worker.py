@@ -21,7 +21,8 @@ class TrialWorker(tune.Trainable):
     """Trains ``config["job"]``; each step is one epoch. Continues from the job folder's checkpoint if there is one.
 
     The actor is reused: torch stays imported and the data stay loaded from one trial to the next.
-    A result holds ``report`` (metrics by name, as JSON: Tune flattens nested dicts), ``state`` (running, completed, failed), ``reason`` and ``number``.
+    A result holds ``report`` (metrics by name, as JSON: Tune flattens nested dicts), ``state`` (running, completed,
+    failed), ``reason`` and ``number``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:

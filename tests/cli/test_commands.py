@@ -22,11 +22,15 @@ SPACES = Path(__file__).parents[2] / "search_spaces"
 def finished(tmp_path_factory):
     """A finished search called ``f`` of four trials, and its folder."""
     folder = tmp_path_factory.mktemp("finished")
-    ray.init(num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, log_to_driver=False)
+    ray.init(
+        num_cpus=2, include_dashboard=False, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}, log_to_driver=False
+    )
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
     queue = "[{recipe: dense}, {recipe: dyprune}]"
-    patch.setattr(sys, "argv", ["prune-search", "run", str(write(folder, trials=4, enqueue=queue)), "--name", "f", "--json"])
+    patch.setattr(
+        sys, "argv", ["prune-search", "run", str(write(folder, trials=4, enqueue=queue)), "--name", "f", "--json"]
+    )
     from prune_search.cli.main import main
 
     with pytest.raises(SystemExit) as ended:
@@ -65,7 +69,13 @@ def test_parts_lists_every_axis_and_preset(monkeypatch, capsys):
     assert len(listed["axes"]) == 10
     cubic = next(part for part in listed["axes"]["schedule"] if part["name"] == "cubic")
     assert cubic["parameters"]["final_sparsity"] == {"default": 0.9, "range": {"low": 0.5, "high": 0.99}}
-    assert {preset["name"] for preset in listed["presets"]} >= {"dense", "magnitude", "random", "dyprune", "dyprune-authors"}
+    assert {preset["name"] for preset in listed["presets"]} >= {
+        "dense",
+        "magnitude",
+        "random",
+        "dyprune",
+        "dyprune-authors",
+    }
     assert all(preset["source"] and len(preset["parts"]) == 10 for preset in listed["presets"])
 
 
@@ -96,7 +106,13 @@ def test_export_and_register(call, finished):
     exported = json.loads(out)
     assert code == 0
     folder = finished / "runs/f/export/trial-1"
-    assert {file.name for file in folder.iterdir()} >= {"model.pt2", "model.onnx", "model.safetensors", "load.py", "README.md"}
+    assert {file.name for file in folder.iterdir()} >= {
+        "model.pt2",
+        "model.onnx",
+        "model.safetensors",
+        "load.py",
+        "README.md",
+    }
     reported = json.loads(call("status", "f", "--json")[1])
     assert reported["counts"] == {"completed": 4}
     (accuracy,) = {verdict["accuracy"] for verdict in exported["verified"].values()}
@@ -114,7 +130,9 @@ def test_export_without_a_pick_takes_the_knee_and_rules_are_checked(call):
     assert code == 0
     knee = json.loads(out)["trial"]
     assert knee in json.loads(call("status", "f", "--json")[1])["front"]
-    best = json.loads(call("export", "f", "--where", "params > 0", "--maximize", "accuracy", "--format", "pt2", "--json")[1])
+    best = json.loads(
+        call("export", "f", "--where", "params > 0", "--maximize", "accuracy", "--format", "pt2", "--json")[1]
+    )
     assert best["trial"] in range(4)
     for arguments, words in (
         (["--where", "accuracy > 1"], "No trial fulfils"),
@@ -150,7 +168,9 @@ def test_ui_shows_parent_children_and_front(finished):
     from prune_search.tracking import free_port, ui_command, ui_environment
 
     uri, port = f"sqlite:///{finished}/runs/mlflow.db", free_port()
-    server = subprocess.Popen(ui_command(uri, port), env=ui_environment(uri), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    server = subprocess.Popen(
+        ui_command(uri, port), env=ui_environment(uri), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     try:
         for line in server.stderr:
             if b"startup complete" in line:
@@ -204,5 +224,14 @@ def test_the_live_view_fits_its_terminal(width):
     console.print(draw(progress))
     text = console.export_text()
     assert max(map(len, text.splitlines())) <= width
-    for word in ("12 completed", "1 failed", "13 of 40 ended", "front   2", "1.2346", "0.9833 (#3)", "#013 dyprune", "65.0%"):
+    for word in (
+        "12 completed",
+        "1 failed",
+        "13 of 40 ended",
+        "front   2",
+        "1.2346",
+        "0.9833 (#3)",
+        "#013 dyprune",
+        "65.0%",
+    ):
         assert word in text

@@ -11,11 +11,19 @@ BROKEN = {
     "log of nothing": (("low: 0.02, high: 0.2", "low: 0.0, high: 0.2"), "training.optimizer.lr", ["low 0", "log"]),
     "unknown recipe": (("    dyprune:", "    dyprun:"), "recipe.choices.dyprun", ["Did you mean 'dyprune'"]),
     "unreachable path": (("lenet-300-100", "nowhere.models:build"), "model", ["nowhere"]),
-    "empty choices": (("{low: 0.02, high: 0.2, log: true}", "{choices: []}"), "training.optimizer.lr", ["choices is empty"]),
+    "empty choices": (
+        ("{low: 0.02, high: 0.2, log: true}", "{choices: []}"),
+        "training.optimizer.lr",
+        ["choices is empty"],
+    ),
     "duplicate key": (("model: lenet-300-100", "model: lenet-300-100\nmodel: lenet-5"), "model", ["twice"]),
     "no objectives": (("objectives: {accuracy: maximize, params: minimize}", ""), "", ["objectives", "missing"]),
     "unknown metric": (("params: minimize", "parms: minimize"), "objectives.parms", ["Did you mean 'params'"]),
-    "constraint": (("objectives:", 'constraints: {accuracy: "over 0.9"}\nobjectives:'), "constraints.accuracy", ["over 0.9"]),
+    "constraint": (
+        ("objectives:", 'constraints: {accuracy: "over 0.9"}\nobjectives:'),
+        "constraints.accuracy",
+        ["over 0.9"],
+    ),
 }
 
 

@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from prune_search.errors import UserError
 from prune_search.export.card import card
 from prune_search.export.formats import FORMATS
 from prune_search.export.load_safetensors import load
 from prune_search.export.network import Exported, export_network
 from prune_search.export.snippets import snippet
 from prune_search.export.verify import ExportError, Verdict, accuracy_of, judge, verify_exports
-from prune_search.errors import UserError
 
 from .networks import INFO, VALIDATION, ShortcutNet, settled
 

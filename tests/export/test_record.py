@@ -9,9 +9,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from prune_search.errors import UserError
 from prune_search.export.load_safetensors import FUNCTIONS, LAYERS, METHODS, Refused, build, load
 from prune_search.export.record import capture, record
-from prune_search.errors import UserError
 
 
 def difference(network: nn.Module, rebuilt: nn.Module, inputs: Tensor) -> float:

@@ -4,9 +4,9 @@ import moocore
 import numpy as np
 import pytest
 
+from prune_search.errors import UserError
 from prune_search.pareto import default_reference, front, hypervolume, knee, pick
 from prune_search.spec.conditions import parse_where
-from prune_search.errors import UserError
 
 TWO = {"accuracy": "maximize", "params": "minimize"}
 BOX = {"x": "minimize", "y": "minimize", "z": "minimize"}

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from prune_search.pareto import figure, front
 from prune_search.errors import UserError
+from prune_search.pareto import figure, front
 
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize"}
 POINTS = [

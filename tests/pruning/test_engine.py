@@ -9,12 +9,12 @@ from pruning.nets import lenet300, pruner, single
 from torch import nn
 
 from prune_search import prune
+from prune_search.errors import UserError
 from prune_search.pruning.context import Context, Pool, Units, apportion
 from prune_search.pruning.pruner import NonFiniteScore
 from prune_search.pruning.recipe import PRESETS, RecipeError, length, resolve
 from prune_search.pruning.registry import AXES, parts
 from prune_search.pruning.selection import select, smallest
-from prune_search.errors import UserError
 
 PARTS = [(axis, name) for axis in AXES for name in parts(axis)]
 

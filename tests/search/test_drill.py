@@ -11,12 +11,14 @@ from pathlib import Path
 
 import mlflow
 import pytest
+from safetensors.torch import save_file
 from search.small_spaces import SMALL, write
 
 from prune_search.search.layout import Layout
 from prune_search.search.source import ended_of
 from prune_search.search.storage import open_storage, open_study
 from prune_search.training.files import read_reports
+from prune_search.zoo.models import build_model
 
 EPOCHS, TRIALS = 40, 8
 COMMAND = [sys.executable, "-m", "prune_search.cli.main"]
@@ -47,7 +49,9 @@ def study_of(tmp_path):
 def finished(tmp_path):
     """What the study holds of its finished trials, time stamps included."""
     trials = study_of(tmp_path)[0].trials
-    return {t.number: (t.datetime_start, t.datetime_complete, t.values, t.params) for t in trials if t.state.is_finished()}
+    return {
+        t.number: (t.datetime_start, t.datetime_complete, t.values, t.params) for t in trials if t.state.is_finished()
+    }
 
 
 def runs_of(tmp_path):
@@ -57,7 +61,11 @@ def runs_of(tmp_path):
 
 
 def test_killed_interrupted_and_cut_off_searches_go_on_where_they_were(tmp_path):
-    space = write(tmp_path, SMALL.replace("epochs: 5", f"epochs: {EPOCHS}"), trials=TRIALS)
+    weights = build_model("lenet-300-100", input_shape=(1, 8, 8), num_classes=10, seed=5).state_dict()
+    save_file(weights, tmp_path / "start.safetensors")
+    text = SMALL.replace("epochs: 5", f"epochs: {EPOCHS}")
+    text = text.replace("model: lenet-300-100", "model: {name: lenet-300-100, checkpoint: start.safetensors}")
+    space = write(tmp_path, text, trials=TRIALS)
 
     process = start(tmp_path, "run", str(space), "--name", "drill")
     enough = lambda status: sum(status["counts"].values()) >= 2 and len(status["running"]) == 2
@@ -101,5 +109,9 @@ def test_killed_interrupted_and_cut_off_searches_go_on_where_they_were(tmp_path)
         assert sorted(epochs) == list(range(1, ended.report.epoch + 1))
         assert [r.epoch for r in read_reports(layout.trial(number))] == sorted(epochs)
         assert run.data.metrics["accuracy"] == ended.report.accuracy
-    front = {int(run.data.tags["prune_search.trial"]) for run in children if run.data.tags.get("prune_search.front") == "true"}
+    front = {
+        int(run.data.tags["prune_search.trial"])
+        for run in children
+        if run.data.tags.get("prune_search.front") == "true"
+    }
     assert front == {trial.number for trial in study.best_trials}

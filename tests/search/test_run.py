@@ -94,7 +94,11 @@ def test_every_outcome_has_a_name_and_none_ends_the_search(tmp_path, cluster):
     (experiment,) = client.search_experiments(filter_string="name = 'outcomes'")
     runs = {run.data.tags.get("prune_search.trial"): run for run in client.search_runs([experiment.experiment_id])}
     parent = runs.pop(None)
-    assert (parent.info.run_name, parent.data.tags["prune_search.role"], parent.info.status) == ("o", "search", "FINISHED")
+    assert (parent.info.run_name, parent.data.tags["prune_search.role"], parent.info.status) == (
+        "o",
+        "search",
+        "FINISHED",
+    )
     assert {n: run.info.status for n, run in runs.items()} == {
         "0": "FINISHED", "1": "FAILED", "2": "FAILED", "3": "FINISHED", "4": "FAILED"
     }  # fmt: skip
@@ -128,7 +132,7 @@ def test_deterministic_searches_are_equal_for_any_number_of_workers(tmp_path):
 
 
 def test_confirm_trains_on_new_seeds_and_does_not_repeat_itself(tmp_path):
-    path = write(tmp_path, SMALL, trials=3, enqueue='[{recipe: dense}, {recipe: magnitude}, {recipe: dyprune}]')
+    path = write(tmp_path, SMALL, trials=3, enqueue="[{recipe: dense}, {recipe: magnitude}, {recipe: dyprune}]")
     search = Search(path, runs=tmp_path / "runs", name="c")
     found = search.run()
     control = control_of(found)

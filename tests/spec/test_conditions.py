@@ -5,8 +5,8 @@ from math import inf, nan
 
 import pytest
 
-from prune_search.spec.conditions import parse_constraint, parse_where
 from prune_search.errors import UserError
+from prune_search.spec.conditions import parse_constraint, parse_where
 
 
 @pytest.mark.parametrize(

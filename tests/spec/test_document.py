@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from prune_search.spec.document import dump, parse_document, parse_value, read_document
 from prune_search.errors import UserError
+from prune_search.spec.document import dump, parse_document, parse_value, read_document
 
 
 def message(text: str) -> str:

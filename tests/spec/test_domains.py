@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from prune_search.errors import UserError
 from prune_search.spec.document import parse_document
 from prune_search.spec.domains import Branch, Categorical, Float, Int, parse_domains
-from prune_search.errors import UserError
 
 
 def parse(text: str):
