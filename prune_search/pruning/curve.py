@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from prune_search.pruning.context import Context, Done
@@ -9,7 +10,7 @@ from prune_search.pruning.registry import Part, hyper
 
 
 @dataclass(frozen=True)
-class Curve(Part):
+class Curve(Part, ABC):
     """Sparsity as a function of progress p in [0, 1]: 0 at 0, ``final_sparsity`` at 1.
 
     Progress is the share of the window for events (from ``dense_epochs`` to ``epochs - final_epochs``) that has passed,
@@ -22,8 +23,9 @@ class Curve(Part):
 
     final_sparsity: float = hyper(0.9, low=0.5, high=0.99, above=0, below=1)
 
+    @abstractmethod
     def sparsity(self, progress: float) -> float:
-        raise TypeError(f"{type(self).__name__} has no curve")
+        """Sparsity at ``progress``."""
 
     def remaining(self, context: Context, state: dict) -> int | Done:
         history = context.history

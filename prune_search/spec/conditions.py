@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isnan, ulp
@@ -17,22 +18,22 @@ _TOKEN = re.compile(
 _HOW = 'Write <metric> <comparison> <number>, as in "accuracy >= 0.97 and params < 2e4". Allowed: >= <= > < ==.'
 
 
-class Condition:
+class Condition(ABC):
     """Something a trial's metrics fulfil or not. Frozen; made by the ``parse_`` functions of this module."""
 
+    @abstractmethod
     def violation(self, metrics: Mapping[str, float | None]) -> float:
         """How far ``metrics`` are from fulfilling it, in the metric's own unit; <= 0: fulfilled, then the
         slack negative. A metric that is missing, None or NaN: inf.
         """
-        raise NotImplementedError
 
     def holds(self, metrics: Mapping[str, float | None]) -> bool:
         """Whether ``metrics`` fulfil it."""
         return self.violation(metrics) <= 0
 
+    @abstractmethod
     def names(self) -> frozenset[str]:
         """The metrics it looks at."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,18 @@ def test_a_deterministic_search_does_not_depend_on_timing(tmp_path, sampler):
     assert len(plays[0]) == 16
 
 
+def test_any_storage_url_of_optuna_holds_the_study(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    spec = load_spec(write(tmp_path, trials=3, storage=url))
+    layout = Layout(tmp_path, "u")
+    layout.folder.mkdir()
+    callbacks = {"started": lambda job: None, "reported": lambda job, report: None, "ended": lambda job, result: None}
+    made = StudySource(spec, layout, open_storage(layout, url), 2, **callbacks)
+    drain(made)
+    assert not layout.journal.exists()
+    assert [record.state for record in read(layout, spec).records] == ["completed"] * 3
+
+
 def test_a_deterministic_search_waits_for_the_trial_that_is_b_behind(tmp_path):
     made, *_ = source(tmp_path, slots=1, deterministic="true", batch=2)
     first, second = made.next(), made.next()
