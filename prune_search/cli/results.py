@@ -125,6 +125,7 @@ def export(
     from prune_search.export.trial import export_trial
     from prune_search.export.verify import ExportError
     from prune_search.search.layout import existing
+    from prune_search.search.mlflow import register_trial
     from prune_search.search.pick import choose
     from prune_search.search.results import read
     from prune_search.spec.reachable import import_roots
@@ -154,7 +155,7 @@ def export(
     except ExportError as error:
         console.print(f"export failed: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    version = _register(layout, spec, register, exported.folder, record.number) if register else None
+    version = register_trial(layout, spec, register, exported.folder, record.number) if register else None
     if json:
         files = {key: str(path) for key, path in exported.files.items()}
         verdicts = {
@@ -182,12 +183,6 @@ def export(
         console.print(f"registered as models:/{register}/{version}")
 
 
-def _register(layout, spec, model: str, folder: Path, number: int) -> int:
-    from prune_search.search.driver import register_trial
-
-    return register_trial(layout, spec, model, folder, number)
-
-
 def clean(
     name: Name,
     all_: Annotated[
@@ -206,7 +201,7 @@ def clean(
     if all_:
         if not yes:
             typer.confirm(f"Delete search {name} and all its results?", abort=True)
-        from prune_search.search.driver import delete
+        from prune_search.search.mlflow import delete
 
         delete(layout)
         console.print(f"deleted {name}")

@@ -11,7 +11,6 @@ from prune_search.errors import nearest
 from prune_search.pruning.presets import PRESETS
 from prune_search.pruning.registry import AXES, Part, hyper, parts, problem
 
-
 LEAST_LONGEST_ROUND = 3
 
 
@@ -44,7 +43,9 @@ class Round:
         """``max_epochs`` in epochs, for a trial of ``epochs``."""
         if self.max_epochs is None:
             return None
-        return max(LEAST_LONGEST_ROUND, length(self.max_epochs, epochs)) if self.max_epochs < 1 else round(self.max_epochs)
+        return (
+            max(LEAST_LONGEST_ROUND, length(self.max_epochs, epochs)) if self.max_epochs < 1 else round(self.max_epochs)
+        )
 
 
 @dataclass(frozen=True)

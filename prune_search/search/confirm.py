@@ -14,7 +14,7 @@ from prune_search.cost.metrics import Report
 from prune_search.search import closing, execution
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
-from prune_search.search.registry import local_weights, tracking_uri
+from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
 from prune_search.search.results import TEST_ACCURACY, Found, Record
 from prune_search.spec import Spec
 
@@ -96,6 +96,7 @@ def confirm(
         _test(source.all, cpus, gpus)
     confirmed = [_gather(layout, record, seeds) for record in records]
     write_json(layout.folder / "confirm.json", [item.plain() for item in confirmed])
+    _track(spec, layout, confirmed, seeds)
     return confirmed
 
 
@@ -125,6 +126,18 @@ class _Runs:
         write_json(job.folder / RESULT, result)
         accuracy = f"accuracy {metrics['accuracy']:.4f}, {metrics['params']:,} params" if metrics else ended.reason
         self._done(f"{job.name} {ended.state}: {accuracy}")
+
+
+def _track(spec: Spec, layout: Layout, confirmed: Sequence[Confirmed], seeds: int) -> None:
+    """Log means and standard errors to the trials' MLflow runs, and the table to the parent."""
+    tracker = open_tracker(layout, spec)
+    for item in confirmed:
+        figures = {name: item.mean(name) for name in ("accuracy", TEST_ACCURACY)}
+        figures |= {f"{name}_error": item.error(name) for name in figures}
+        finite = {f"confirmed_{name}": value for name, value in figures.items() if math.isfinite(value)}
+        tracker.log_metrics(item.trial, finite, seeds)
+    tracker.log_artifact(None, layout.folder / "confirm.json")
+    tracker.close()
 
 
 def _test(jobs: Sequence[Job], cpus: float, gpus: float) -> None:

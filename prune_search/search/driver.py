@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import platform
-import shutil
 import signal
 import threading
 import time
@@ -16,21 +15,17 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-import optuna
-
 from prune_search.cost.metrics import MEASURED, Report
-from prune_search.errors import UserError
 from prune_search.search import closing, execution
 from prune_search.search import layout as layouts
 from prune_search.search.jobs import Ended, Job
-from prune_search.search.layout import Layout
+from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress
-from prune_search.search.registry import local_weights, tracking_uri
 from prune_search.search.results import TEST_ACCURACY, Found, read, records_of
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
 from prune_search.spec import Spec, load_spec
-from prune_search.tracking import Tracker, delete_runs, redacted, register
+from prune_search.tracking import Tracker
 from prune_search.training.files import read_reports
 
 PACKAGES = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
@@ -99,7 +94,7 @@ class Search:
         """
         with self.layout.driver(), _logging(self.layout.log), _interrupts(self._stop), view or nullcontext():
             self.layout.stop.unlink(missing_ok=True)
-            tracker = self._tracker()
+            tracker = open_tracker(self.layout, self.spec)
             try:
                 return self._run(tracker)
             finally:
@@ -176,9 +171,6 @@ class Search:
     def _why(self) -> str:
         return "stopped by the user" if self._asked_to_stop else "time budget over"
 
-    def _tracker(self) -> Tracker:
-        return open_tracker(self.layout, self.spec)
-
     def _make_whole(self, source: StudySource) -> None:
         """Write to MLflow what a driver that died had told the study only."""
         finished = [(trial, ended_of(trial)) for trial in source.trials() if trial.state.is_finished()]
@@ -232,34 +224,6 @@ class Search:
             tested[str(record.number)] = value
         study.set_user_attr(TEST_ACCURACY, tested)
         return read(self.layout, self.spec, self._storage)
-
-
-def open_tracker(layout: Layout, spec: Spec) -> Tracker:
-    """The writer to a search's MLflow runs."""
-    return Tracker(tracking_uri(layout, spec), spec.name, layout.name, artifacts=layout.runs / "artifacts", log=log)
-
-
-def register_trial(layout: Layout, spec: Spec, model: str, folder: Path, number: int) -> int:
-    """Register an exported folder as a version of ``model`` in the MLflow registry; the version's number."""
-    tracker = open_tracker(layout, spec)
-    run = tracker.known().get(number)
-    tracker.close()
-    if run is None:
-        raise UserError(
-            f"MLflow at {redacted(spec.tracking.uri)} has no run of trial {number}. Resume the search once to write it."
-        )
-    tags = {"prune_search.search": layout.name, "prune_search.trial": str(number)}
-    card = (folder / "README.md").read_text()
-    return register(tracking_uri(layout, spec), model, folder, run.run_id, tags, card)
-
-
-def delete(layout: Layout) -> None:
-    """Delete a search: its study, its folder, and its MLflow runs (MLflow keeps them as deleted)."""
-    spec = layout.spec()
-    delete_runs(tracking_uri(layout, spec), spec.name, layout.name)
-    if spec.search.storage is not None:
-        optuna.delete_study(study_name=layout.name, storage=open_storage(layout, spec.search.storage))
-    shutil.rmtree(layout.folder)
 
 
 def _last_epoch(ended: Ended) -> int:

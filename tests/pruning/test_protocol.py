@@ -112,7 +112,12 @@ def test_hooks_growth_and_reshape_are_called(own):
 
     model = torch.nn.Sequential(torch.nn.Linear(4, 1, bias=False))
     model[0].weight.data = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
-    recipe = {"schedule": {"one-shot": {"final_sparsity": 0.5}}, "regularizer": "spy", "growth": "first", "rewind": "ones"}
+    recipe = {
+        "schedule": {"one-shot": {"final_sparsity": 0.5}},
+        "regularizer": "spy",
+        "growth": "first",
+        "rewind": "ones",
+    }
     engine = pruner(model, {**recipe, "dense_epochs": 1})
     engine.epoch_end(loss=1.0, accuracy=0.5)
     assert engine.masks["0.weight"].tolist() == [[True, False, True, True]]
@@ -122,7 +127,9 @@ def test_hooks_growth_and_reshape_are_called(own):
     engine.optimizer.step()
     assert calls == ["step"]
     assert model[0].weight[0, 1] == 0.0 and model[0].weight[0, 0] > 1.0
-    assert compatible({"growth": "first", "removal": "at-events"}).startswith("growth 'first' does not work with removal")
+    assert compatible({"growth": "first", "removal": "at-events"}).startswith(
+        "growth 'first' does not work with removal"
+    )
     with pytest.raises(RecipeError, match="Allowed for removal: never, at-end"):
         resolve({"growth": "first", "removal": "at-events"})
 

@@ -148,6 +148,9 @@ def test_confirm_trains_on_new_seeds_and_does_not_repeat_itself(tmp_path):
     tested = [item.values["test_accuracy"] for item in first]
     assert mean == pytest.approx(sum(tested[0]) / 2 - sum(tested[1]) / 2)
     assert error == pytest.approx((sum((a - b) ** 2 for a, b in tested) / 4) ** 0.5)
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/runs/mlflow.db")
+    (run,) = client.search_runs(["1"], "tags.`prune_search.trial` = '1'")
+    assert run.data.metrics["confirmed_test_accuracy"] == pytest.approx(sum(tested[0]) / 2)
     again = confirm(search.spec, search.layout, records, 3, done=lines.append)
     assert len(lines) == 6
     assert again[0].values["loss"][:2] == first[0].values["loss"]

@@ -119,7 +119,11 @@ def test_dyprune_live_counts_on_lenet_300_100_with_real_training():
     """The counts of the specification, in a real trial: the network has 784 inputs, so digits are enlarged."""
     plain = {**PLAIN, "data": {"name": "training.enlarged:digits", "train_size": 200, "validation_size": 100}}
     recipe = {"preset": "dyprune", "stopping": {"every": {"epochs": 3}}, "removal": "at-end", "final_epochs": 1}
-    plain = {**plain, "recipe": {**recipe, "round": {"max_epochs": None}}, "training": {**PLAIN["training"], "epochs": 16}}
+    plain = {
+        **plain,
+        "recipe": {**recipe, "round": {"max_epochs": None}},
+        "training": {**PLAIN["training"], "epochs": 16},
+    }
     chosen = TrialConfig.from_dict(plain)
     trial = finish(Trial(chosen, data_of(chosen.data), None))
     assert trial.pruner.history.live_after_masking == [93_383, 42_541, 22_724, 13_564, 8_796]
@@ -230,5 +234,7 @@ def test_checkpoints_keep_nested_values(tmp_path):
     state = {"a": [1, {"b": torch.arange(3)}], "c": {0: torch.ones(2, dtype=torch.bool)}, "d": None, "e": "x", "f": 1.5}
     checkpoint.save(tmp_path / "c", state)
     back = checkpoint.load(tmp_path / "c")
-    assert torch.equal(back["a"][1]["b"], torch.arange(3)) and torch.equal(back["c"][0], torch.ones(2, dtype=torch.bool))
+    assert torch.equal(back["a"][1]["b"], torch.arange(3)) and torch.equal(
+        back["c"][0], torch.ones(2, dtype=torch.bool)
+    )
     assert (back["a"][0], back["d"], back["e"], back["f"]) == (1, None, "x", 1.5)
