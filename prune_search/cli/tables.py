@@ -10,20 +10,27 @@ from prune_search.cli.view import number
 from prune_search.search.confirm import Confirmed
 from prune_search.search.results import TEST_ACCURACY, Found, Record
 
-COLUMNS = ("accuracy", TEST_ACCURACY, "params", "params_reduction", "flops_reduction", "sparsity")
+COLUMNS = {
+    "accuracy": "valid.",
+    TEST_ACCURACY: "test",
+    "params": "params",
+    "params_reduction": "fewer",
+    "flops_reduction": "FLOPs",
+    "sparsity": "sparse",
+}
 
 
 def front_table(found: Found) -> Table:
-    """The front, best first objective on top."""
-    extra = [name for name in found.objectives if name not in COLUMNS and name != "flops"]
-    table = Table(title=f"front: {len(found.front)} of {len(found.completed)} completed trials", title_justify="left")
-    for column in ("trial", "recipe", *COLUMNS, *extra):
-        table.add_column(column.replace("_", " "), justify="left" if column == "recipe" else "right")
+    """The front, best first objective on top; fits 80 columns where the objectives are the usual ones."""
+    extra = {name: name.replace("_", " ") for name in found.objectives if name not in (*COLUMNS, "flops")}
+    columns = {**COLUMNS, **extra}
+    title = f"front: {len(found.front)} of {len(found.completed)} completed trials (accuracy: validation, test)"
+    table = Table(title=title, title_justify="left")
+    for heading in ("trial", "recipe", *columns.values()):
+        table.add_column(heading, justify="left" if heading == "recipe" else "right")
     for record in found.front:
         metrics = record.metrics()
-        table.add_row(
-            str(record.number), record.recipe, *(_cell(name, metrics.get(name)) for name in (*COLUMNS, *extra))
-        )
+        table.add_row(str(record.number), record.recipe, *(_cell(name, metrics.get(name)) for name in columns))
     return table
 
 
