@@ -14,7 +14,6 @@ from rich.text import Text
 
 from prune_search.search.progress import Progress
 
-STATES = ("completed", "stopped", "infeasible", "failed")
 INTERVAL = 0.5
 
 
@@ -63,16 +62,21 @@ class View:
 
 def draw(progress: Progress) -> Group:
     """The view as it stands now."""
-    total = f" of {progress.trials}" if progress.trials else ""
+    total = f"/{progress.trials}" if progress.trials else ""
     left = progress.seconds_left()
     head = Text.assemble(
         (progress.name, "bold"), f"  {progress.phase}  {clock(time.time() - progress.started)}",
         f", about {clock(left)} left" if left is not None and progress.phase == "searching" else "",
     )  # fmt: skip
-    counts = "  ".join(f"{progress.counts.get(state, 0)} {state}" for state in STATES)
-    lines = [head, Text(f"trials  {progress.ended}{total} ended: {counts}  {len(progress.running)} running")]
+    counts = progress.counts
+    states = f"{counts['completed']} done  {len(progress.running)} running  " + "  ".join(
+        f"{counts[state]} {state}" for state in ("stopped", "infeasible", "failed")
+    )
+    lines = [head, Text(f"trials  {progress.ended}{total}: {states}")]
     if progress.trials:
-        lines.append(ProgressBar(total=progress.trials, completed=progress.ended))
+        bar = Table.grid(expand=True)
+        bar.add_row(ProgressBar(total=progress.trials, completed=progress.ended))
+        lines.append(bar)
     lines.append(Text(f"front   {len(progress.front)} trials, hypervolume {progress.hypervolume:.4f}"))
     if progress.best:
         best = "  ".join(f"{name} {number(value)} (#{trial})" for name, (value, trial) in progress.best.items())

@@ -223,6 +223,9 @@ def test_the_live_view_fits_its_terminal(width):
     console = Console(width=width, record=True, file=open("/dev/null", "w"))
     console.print(draw(progress))
     text = console.export_text()
+    assert [line.split()[0] for line in text.splitlines() if line[:1].isalpha()] == [
+        "digits-20261121-220000", "trials", "front", "best", "running"
+    ]  # fmt: skip
     assert max(map(len, text.splitlines())) <= width
     for word in (
         "12 completed",
