@@ -228,9 +228,9 @@ def test_the_live_view_fits_its_terminal(width):
     ]  # fmt: skip
     assert max(map(len, text.splitlines())) <= width
     for word in (
-        "12 completed",
+        "12 done",
         "1 failed",
-        "13 of 40 ended",
+        "13/40",
         "front   2",
         "1.2346",
         "0.9833 (#3)",
