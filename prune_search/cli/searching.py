@@ -130,10 +130,9 @@ def confirm(
     from prune_search.cli.tables import confirm_table
     from prune_search.errors import UserError
     from prune_search.search.confirm import confirm as confirm_search
-    from prune_search.search.confirm import control_of
     from prune_search.search.layout import existing
     from prune_search.search.pick import choose
-    from prune_search.search.results import read
+    from prune_search.search.results import control_of, read
 
     layout = existing(runs, name)
     spec = layout.spec()

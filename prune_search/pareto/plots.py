@@ -80,10 +80,19 @@ def figure(
         mark = {"color": _DENSE, "size": 12, "symbol": "x"}
         fig.add_scatter(x=[dense[x]], y=[dense[y]], mode="markers", marker=mark, name="dense",
                         text=[_hover("dense", dense, objectives)], hoverinfo="text")  # fmt: skip
-    fig.update_layout(template="simple_white", legend={"orientation": "h", "y": 1.08})
+    fig.update_layout(template="simple_white", legend={"orientation": "h", "y": 1.15}, height=480)
     fig.update_xaxes(title=f"{x} ({objectives[x]})", type="log" if x in LOGARITHMIC else "linear")
     fig.update_yaxes(title=f"{y} ({objectives[y]})", type="log" if y in LOGARITHMIC else "linear")
+    if best and y not in LOGARITHMIC:
+        fig.update_yaxes(range=_view([points[i][y] for i in best], objectives[y]))
     return fig
+
+
+def _view(values: Sequence[float], direction: str) -> tuple[float, float]:
+    """An axis range around the front's values, with room on their worse side; zooming out shows the rest."""
+    low, high = min(values), max(values)
+    room = max(0.5 * (high - low), 0.02)
+    return (low - room, high + 0.2 * room) if direction == "maximize" else (low - 0.2 * room, high + room)
 
 
 def _value(point: Point, name: str) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prune_search.pareto import figure
 from prune_search.search.layout import Layout
-from prune_search.search.results import TEST_ACCURACY, Found, Record
+from prune_search.search.results import TEST_ACCURACY, Found, Record, control_of
 from prune_search.tracking import Tracker
 from prune_search.training.files import CHECKPOINT
 
@@ -74,7 +74,8 @@ def draw(found: Found) -> Any:
     chosen = [i for i, record in enumerate(records) if record.number in numbers]
     names = [f"#{record.number} {record.recipe}" for record in records]
     points = [record.metrics() for record in records]
-    return figure(points, found.objectives, chosen, dense=found.dense, names=names)
+    control = control_of(found)
+    return figure(points, found.objectives, chosen, dense=control and control.metrics(), names=names)
 
 
 def summary(found: Found) -> str:

@@ -15,7 +15,7 @@ from prune_search.search import closing, execution
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
-from prune_search.search.results import TEST_ACCURACY, Found, Record
+from prune_search.search.results import TEST_ACCURACY, Record
 from prune_search.spec import Spec
 
 RESULT = "result.json"
@@ -60,12 +60,6 @@ class Confirmed:
             "figures": figures,
             "runs": runs,
         }
-
-
-def control_of(found: Found) -> Record | None:
-    """The dense control of a search: its most accurate completed trial without an event."""
-    dense = [record for record in found.completed if record.reason == "no_event" and record.recipe == "dense"]
-    return max(dense, key=lambda record: record.report.accuracy, default=None)
 
 
 def confirm(

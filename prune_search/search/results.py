@@ -89,6 +89,12 @@ class Found:
         return next((record for record in self.records if record.number == number), None)
 
 
+def control_of(found: Found) -> Record | None:
+    """The dense control of a search: its most accurate completed trial without an event."""
+    dense = [record for record in found.completed if record.reason == "no_event" and record.recipe == "dense"]
+    return max(dense, key=lambda record: record.report.accuracy, default=None)
+
+
 def dense_metrics(report: Report) -> dict[str, float]:
     """The cost of the dense network, from any report of a trial that started from it."""
     params, flops = round(report.params * report.params_reduction), round(report.flops * report.flops_reduction)

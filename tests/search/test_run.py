@@ -8,8 +8,8 @@ import ray
 from search.small_spaces import SMALL, write
 
 from prune_search import Search
-from prune_search.search.confirm import confirm, control_of
-from prune_search.search.results import read
+from prune_search.search.confirm import confirm
+from prune_search.search.results import control_of, read
 
 USER_CODE = '''
 import torch
