@@ -127,7 +127,7 @@ def export(
     from prune_search.search.layout import existing
     from prune_search.search.mlflow import register_trial
     from prune_search.search.pick import choose
-    from prune_search.search.results import read
+    from prune_search.search.results import control_of, read
     from prune_search.spec.reachable import import_roots
 
     if pick not in (None, "knee"):
@@ -147,7 +147,7 @@ def export(
                 out=out or layout.folder / "export" / f"trial-{record.number}",
                 formats=formats,
                 metrics=record.metrics(),
-                dense=found.dense,
+                dense=control.metrics() if (control := control_of(found)) else found.dense,
                 search=name,
                 number=record.number,
                 trials=len(found.records),
