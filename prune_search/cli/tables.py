@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from prune_search.cli.view import number
@@ -43,25 +44,25 @@ def _cell(name: str, value: float | None) -> str:
 
 
 def confirm_table(confirmed: Sequence[Confirmed], control: Record | None) -> Table:
-    """Means and standard errors over seeds; differences to the dense control in points."""
+    """Means and standard errors over seeds; differences to the dense control in points. Fits 80 columns."""
     dense = next((item for item in confirmed if control and item.trial == control.number), None)
-    table = Table(title="means over new seeds, standard errors in brackets", title_justify="left")
-    for column in ("trial", "recipe", "runs", "validation %", "test %", "to dense, points", "sparsity %", "params"):
+    table = Table(title="means over new seeds ± standard errors, in %", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("trial", "recipe", "runs", "valid.", "test", "test - dense", "sparse", "params"):
         table.add_column(column, justify="left" if column == "recipe" else "right")
     for item in confirmed:
-        difference = ""
-        if dense and item is not dense:
-            mean, error = item.difference(dense)
-            difference = f"{100 * mean:+.3f} ({100 * error:.3f})"
-        runs = len(item.values.get("accuracy", ()))
-        failed = f" + {len(item.failed)} failed" if item.failed else ""
+        runs = str(len(item.values.get("accuracy", ())))
         table.add_row(
             str(item.trial),
             item.recipe,
-            f"{runs}{failed}",
-            *(f"{100 * item.mean(name):.3f} ({100 * item.error(name):.3f})" for name in ("accuracy", TEST_ACCURACY)),
-            difference,
+            runs + (f" + {len(item.failed)} failed" if item.failed else ""),
+            *(f"{100 * item.mean(name):.2f}±{100 * item.error(name):.2f}" for name in ("accuracy", TEST_ACCURACY)),
+            _difference(item, dense) if dense and item is not dense else "",
             f"{100 * item.mean('sparsity'):.2f}",
             number(item.mean("params")),
         )
     return table
+
+
+def _difference(item: Confirmed, dense: Confirmed) -> str:
+    mean, error = item.difference(dense)
+    return f"{100 * mean:+.2f}±{100 * error:.2f}"
