@@ -15,12 +15,14 @@ from prune_search.spec.strict import ConfigError
 def enqueued(tree: Mapping[str, object], partial: Mapping[str, object], path: KeyPath) -> dict[str, Scalar]:
     """Name -> value for a partial configuration, nested (``{training: {epochs: 3}}``) or flat.
 
-    What stands below a branch implies its option. Where parts exclude each other, all parts of the recipe are
+    An empty one leaves everything to the sampler. What stands below a branch implies its option. Where parts exclude each other, all parts of the recipe are
     fixed, so that the names are those that will be asked.
 
     Raises:
         ConfigError: At ``path`` or below it: no such parameter, or a value outside its domain.
     """
+    if not partial:
+        return {}
     known = parameters(tree)
     values: dict[str, Scalar] = {}
     for keys, value in _leaves(partial, ()):

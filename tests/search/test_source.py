@@ -66,7 +66,7 @@ def test_grid_asks_every_member_once(tmp_path):
 
 
 def test_enqueued_configurations_come_first(tmp_path):
-    queue = "[{recipe: dense, training.optimizer.lr: 0.11}, {recipe.dyprune.schedule.b: 9.5}]"
+    queue = "[{recipe: dense, training.optimizer.lr: 0.11}, {recipe.dyprune.schedule.b: 9.5}, {}]"
     made, *_ = source(tmp_path, enqueue=queue)
     first, second, *rest = drain(made)
     assert (first["recipe"], first["training"]["optimizer"]["lr"]) == ({"preset": "dense"}, 0.11)
