@@ -173,7 +173,7 @@ def test_ui_shows_parent_children_and_front(finished):
     )
     try:
         for line in server.stderr:
-            if b"startup complete" in line:
+            if b"Uvicorn running" in line:
                 break
         request = {"experiment_ids": ["1"], "max_results": 50}
         body = urllib.request.Request(
