@@ -46,7 +46,12 @@ def _cell(name: str, value: float | None) -> str:
 def confirm_table(confirmed: Sequence[Confirmed], control: Record | None) -> Table:
     """Means and standard errors over seeds; differences to the dense control in points. Fits 80 columns."""
     dense = next((item for item in confirmed if control and item.trial == control.number), None)
-    table = Table(title="means over new seeds ± standard errors, in %", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title="means over new seeds ± standard errors, in %",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for column in ("trial", "recipe", "runs", "valid.", "test", "test - dense", "sparse", "params"):
         table.add_column(column, justify="left" if column == "recipe" else "right")
     for item in confirmed:

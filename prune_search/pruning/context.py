@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import functools
+import importlib
+import pkgutil
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from prune_search.pruning.history import History
 
@@ -31,10 +34,24 @@ class Units(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Layers that are ranked together, and how many of their weights stay."""
+    """Layers that are ranked together, and how many of their weights stay.
+
+    ``keep`` is a number for the pool, or int64 [rows] for one layer whose output units are ranked each by itself.
+    """
 
     layers: tuple[str, ...]
-    keep: int
+    keep: int | Tensor
+
+    @property
+    def total(self) -> int:
+        """Weights of the pool that stay."""
+        return self.keep if isinstance(self.keep, int) else int(self.keep.sum())
+
+    def thinned(self, share: float) -> Pool:
+        """The pool with ``share`` of what it keeps taken off."""
+        if isinstance(self.keep, int):
+            return self._replace(keep=self.keep - round(share * self.keep))
+        return self._replace(keep=self.keep - (share * self.keep).round().long())
 
 
 class Passes(NamedTuple):
@@ -42,6 +59,19 @@ class Passes(NamedTuple):
 
     forward: int = 0
     backward: int = 0
+
+    @classmethod
+    def total(cls, passes: Iterable[Passes]) -> Passes:
+        """The sum of all."""
+        passes = list(passes)
+        return cls(sum(p.forward for p in passes), sum(p.backward for p in passes))
+
+
+class Probe(Protocol):
+    """A fixed, class-balanced set of training images, not augmented: the same at every call."""
+
+    def __call__(self, images: int | None = None, *, per_class: int | None = None) -> tuple[Tensor, Tensor]:
+        """``images`` of them, or ``per_class`` for each class: inputs [N, ...] and labels [N]."""
 
 
 @dataclass
@@ -54,9 +84,15 @@ class Context:
         optimizer: The user's optimizer.
         generator: CPU random generator, seeded by (training seed, epoch): a resumed trial draws the same numbers.
         batches: ``batches(n)`` yields n training batches (inputs, labels), not augmented.
+        probe: A fixed set of training images; see :class:`Probe`.
+        loss: ``loss(outputs, labels)``, the mean over the batch.
         evaluate: ``evaluate(masks)`` is (validation loss, validation accuracy) of the network under other masks.
         example_input: One batch the model accepts.
         history: Losses, accuracies and events so far.
+        partition: Within what the recipe's distribution ranks weights: net, layer or neuron.
+        candidate: ``candidate(n)`` are the masks that an event keeping n weights would leave, None if that would empty a
+            layer; only at events.
+        memo: Scratch values; gone with the context, which lives for one epoch.
     """
 
     model: nn.Module
@@ -67,39 +103,77 @@ class Context:
     evaluate: Callable[[Masks], tuple[float, float]] | None
     example_input: Tensor | None
     history: History
+    probe: Probe | None = None
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    partition: str = "net"
+    candidate: Callable[[int], Masks | None] | None = None
     passes: list[Passes] = field(default_factory=list)
-    _measured: dict[str, Any] = field(default_factory=dict)
+    memo: dict[Hashable, Any] = field(default_factory=dict)
 
     @property
     def live(self) -> int:
         """Prunable weights that live."""
         return sum(int(mask.sum()) for mask in self.masks.values())
 
+    @functools.cached_property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """The prunable parameters by name."""
+        parameters = dict(self.model.named_parameters())
+        return {name: parameters[name] for name in self.masks}
+
     def weights(self) -> dict[str, Tensor]:
         """The prunable parameters by name, detached."""
-        parameters = dict(self.model.named_parameters())
-        return {name: parameters[name].detach() for name in self.masks}
+        return {name: parameter.detach() for name, parameter in self.parameters.items()}
 
-    def measure(self, name: str) -> Any:
-        """The measurement ``name``, taken once per epoch and shared by all parts that need it."""
-        if name not in self._measured:
-            value, passes = MEASUREMENTS[name](self)
-            self._measured[name] = value
+    def measure(self, name: str, **options: Hashable) -> Any:
+        """The measurement ``name``, taken once for an epoch and these options, shared by all parts that need it."""
+        key = (name, *sorted(options.items()))
+        if key not in self.memo:
+            self.memo[key], passes = measurements()[name].take(self, **options)
             self.passes.append(passes)
-        return self._measured[name]
+        return self.memo[key]
 
 
-MEASUREMENTS: dict[str, Callable[[Context], tuple[Any, Passes]]] = {}
+class Measurement(NamedTuple):
+    """How something is measured: ``take(context, **options)`` is (value, Passes), from the inputs it needs."""
+
+    take: Callable[..., tuple[Any, Passes]]
+    needs: tuple[str, ...]
 
 
-def measurement(name: str) -> Callable:
-    """Register a function ``(context) -> (value, Passes)`` that parts name in their ``needs``."""
+MEASUREMENTS: dict[str, Measurement] = {}
+INPUTS = ("batches", "probe", "loss", "evaluate", "example_input")
 
-    def register(function: Callable[[Context], tuple[Any, Passes]]) -> Callable:
-        MEASUREMENTS[name] = function
-        return function
+
+def measurement(name: str, *, needs: tuple[str, ...] = ()) -> Callable:
+    """Register a function ``(context, **options) -> (value, Passes)`` that parts name in their ``needs``.
+
+    Args:
+        name: What parts call it.
+        needs: The inputs (:data:`INPUTS`) it reads from the context.
+    """
+
+    def register(take: Callable[..., tuple[Any, Passes]]) -> Callable:
+        MEASUREMENTS[name] = Measurement(take, needs)
+        return take
 
     return register
+
+
+def measurements() -> dict[str, Measurement]:
+    """All measurements by name: every module below ``prune_search/pruning/measurement/`` is found by itself."""
+    package = importlib.import_module("prune_search.pruning.measurement")
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return MEASUREMENTS
+
+
+def inputs_needed(needs: Iterable[str]) -> set[str]:
+    """The inputs behind a part's ``needs``: those it names, and those of the measurements it names."""
+    needed: set[str] = set()
+    for name in needs:
+        needed.update([name] if name in INPUTS else measurements()[name].needs)
+    return needed
 
 
 def apportion(shares: Sequence[float], caps: Sequence[int], total: int) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import fnmatch
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,21 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.cost import prunable_layers
-from prune_search.pruning.context import Batches, Context, Done, Masks, Passes
-from prune_search.pruning.curve import Curve
+from prune_search.errors import UserError
+from prune_search.pruning import rounds
+from prune_search.pruning.context import Batches, Context, Done, Masks, Passes, Pool, Probe, inputs_needed
 from prune_search.pruning.history import History
+from prune_search.pruning.masking import Ranking, check_layers, clear_optimizer
+from prune_search.pruning.probe import probe_from
 from prune_search.pruning.recipe import Recipe, length
 from prune_search.pruning.registry import AXES
-from prune_search.pruning.selection import select
+from prune_search.pruning.statistics import recalibrate
 from prune_search.removal import apply, check_equal, dead_units, slice_like
-
-
-class CollapsedLayer(RuntimeError):
-    """An event left a layer without any weight: the network's answer no longer depends on its input there."""
-
-
-class NonFiniteScore(RuntimeError):
-    """A score was NaN or infinite, so that no ranking exists."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +56,15 @@ class Pruner:
         optimizer: The optimizer that trains the model.
         epochs: The most epochs the model is trained: lengths below 1 in the recipe are fractions of it.
         loss: ``loss(outputs, labels)``, for parts that measure gradients.
-        batches: ``batches(n)`` yields n training batches.
+        batches: ``batches(n)`` yields n training batches (inputs, labels), not augmented.
+        probe: A fixed, class-balanced set of training images; see :class:`Probe`. Without it the first images that
+            ``batches`` yields serve, kept in memory.
         evaluate: ``evaluate(model)`` is (validation loss, validation accuracy).
         example_input: One batch the model accepts; where given, every removal at an event is proven on it.
         seed: Everything random is drawn from (seed, epoch).
+
+    Raises:
+        UserError: A part needs an argument that was not given.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Pruner:
         epochs: int,
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         batches: Batches | None = None,
+        probe: Probe | None = None,
         evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
         example_input: Tensor | None = None,
         seed: int = 0,
@@ -84,43 +85,57 @@ class Pruner:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
         self.model, self.recipe, self.optimizer, self.epochs = model, recipe, optimizer, epochs
         self.loss, self.batches, self.example_input, self.seed = loss, batches, example_input, seed
+        self.probe = probe or (probe_from(batches) if batches else None)
         self._evaluate = evaluate
+        self._check_inputs()
         self.masks: Masks = {
             name: torch.ones_like(parameter, dtype=torch.bool) for name, parameter in self._prunable().items()
         }
         total = sum(mask.numel() for mask in self.masks.values())
-        first = max(1, length(recipe.dense_epochs, epochs))
+        first = max(1, length(recipe.dense_epochs, epochs), recipe.rewind.earliest(epochs))
         last = epochs - max(1, length(recipe.final_epochs, epochs))
         self.history = History(epochs=epochs, first=first, last=last, total=total)
         self.states: dict[str, dict] = {axis: {} for axis in AXES}
         self.exhausted: str = ""
         self._started = False
-        self._during = self._context()
-        self._hook = optimizer.register_step_post_hook(self._after_step)
+        self._hooks = (
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        )
         self._refresh()
 
-    def start(self) -> None:
-        """Prune at initialisation where the recipe says so. Call once before the first epoch (``epoch_start`` does)."""
+    def start(self) -> Passes:
+        """Prune at initialisation where the recipe says so. Call once before the first epoch (``epoch_start`` does).
+
+        Returns:
+            Images that measurements sent through the network.
+
+        Raises:
+            CollapsedLayer, NonFiniteScore: As :meth:`advance`.
+        """
         if self._started:
-            return
+            return Passes()
         self._started = True
-        start = self.recipe.at_start
-        if start is None:
-            return
-        for iteration in range(1, start.iterations + 1):
+        start, passes = self.recipe.at_start, []
+        for iteration in range(1, start.iterations + 1 if start else 1):
             context = self._context()
             context.history = _StartHistory.at(self.history, iteration, start.iterations)
-            remaining = start.schedule.remaining(context, {})
-            if isinstance(remaining, Done):
+            ranking = Ranking(context, start.score, self.recipe.granularity, start.distribution, {}, self.recipe.floor)
+            amount = start.schedule.remaining(context, {})
+            if isinstance(amount, Done):
                 break
-            self._mask(context, remaining, start.score, start.distribution, {})
-        self.history.live_after_masking.append(self.live)
+            self._set_masks(ranking.masks(ranking.pools(amount)))
+            passes += context.passes
+        if start:
+            self.history.live_after_masking.append(self.live)
+        self.recipe.rewind.remember(self._context(), self.states["rewind"])
+        return Passes.total(passes)
 
-    def epoch_start(self) -> None:
-        """Tell the recipe that an epoch begins."""
-        self.start()
-        self._during = self._context()
+    def epoch_start(self) -> Passes:
+        """Tell the recipe that an epoch begins. Returns images that measurements sent through the network."""
+        passes = self.start()
         self.recipe.backward.select(self._during, self.states["backward"])
+        return passes
 
     def epoch_end(self, *, loss: float, accuracy: float) -> Outcome:
         """Record the validation of an epoch and do what the recipe asks for. See :meth:`record`, :meth:`advance`."""
@@ -131,6 +146,7 @@ class Pruner:
         """Record validation loss and accuracy (in [0, 1]) of the epoch that was just trained."""
         self.history.losses.append(float(loss))
         self.history.accuracies.append(float(accuracy))
+        self.recipe.rewind.remember(self._context(), self.states["rewind"])
 
     def advance(self) -> Outcome:
         """Decide and, if a round has ended, run the event.
@@ -141,7 +157,7 @@ class Pruner:
         """
         context = self._context()
         history = self.history
-        reason = self._round_ended(context)
+        reason = rounds.ended(self.recipe, history, self.recipe.stopping.ended(context, self.states["stopping"]))
         if history.epoch >= history.epochs:
             return Outcome(finished=True, reason="epochs")
         event = removed = False
@@ -149,8 +165,7 @@ class Pruner:
             event, removed = self._event(context, reason)
         final = max(1, length(self.recipe.final_epochs, history.epochs))
         finished = bool(self.exhausted and history.events and history.round_epochs >= final)
-        passes = Passes(*(sum(p[i] for p in context.passes) for i in range(2)))
-        return Outcome(event, finished, self.exhausted if finished else reason, removed, passes)
+        return Outcome(event, finished, self.exhausted if finished else reason, removed, Passes.total(context.passes))
 
     @property
     def live(self) -> int:
@@ -163,18 +178,22 @@ class Pruner:
             if parameter.grad is not None:
                 parameter.grad.mul_(mask)
 
-    def planned_round(self) -> int:
-        """Epochs the present round is expected to take: for learning rates that run over each round."""
-        history, limits = self.history, self.recipe.round
-        start = history.epoch - history.round_epochs
-        if self.exhausted or start >= history.last:
-            return history.epochs - start
-        every = getattr(self.recipe.stopping, "epochs", None)
-        expected = [length(every, history.epochs)] if every else []
-        expected += [longest] if (longest := limits.longest(history.epochs)) else []
-        planned = min(expected, default=history.last - start)
-        least = max(length(limits.min_epochs, history.epochs), history.first - start, 1)
-        return min(max(planned, least), history.last - start)
+    def clock(self, horizon: str = "trial") -> tuple[float, float]:
+        """Where the learning-rate schedule stands at the start of the next epoch; see :func:`rounds.clock`.
+
+        Args:
+            horizon: ``trial`` or ``round``; a recipe that rewinds the learning rate makes it ``round``.
+        """
+        return rounds.clock(self.recipe, self.history, bool(self.exhausted), horizon)
+
+    def over_rounds(self, horizon: str) -> bool:
+        """Whether the learning rate runs over each round."""
+        return rounds.over_rounds(self.recipe, horizon)
+
+    @property
+    def data_epoch(self) -> int:
+        """Epochs done as the order of the data counts them; see :func:`rounds.data_epoch`."""
+        return rounds.data_epoch(self.recipe, self.history)
 
     def state_dict(self) -> dict[str, Any]:
         """All state as nested dicts and lists of numbers, strings and tensors."""
@@ -194,8 +213,9 @@ class Pruner:
         self._refresh()
 
     def detach(self) -> None:
-        """Take the hook off the optimizer."""
-        self._hook.remove()
+        """Take the hooks off the optimizer."""
+        for hook in self._hooks:
+            hook.remove()
 
     def _prunable(self) -> dict[str, nn.Parameter]:
         layers = prunable_layers(self.model)
@@ -211,12 +231,16 @@ class Pruner:
         parameters = dict(self.model.named_parameters())
         self._parameters = [parameters[name] for name in self.masks]
         self._multipliers = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
+        self._during = self._context()
         self._apply_masks()
 
     @torch.no_grad()
     def _apply_masks(self) -> None:
         if self._parameters:
             torch._foreach_mul_(self._parameters, self._multipliers)
+
+    def _before_step(self, *_: Any) -> None:
+        self.recipe.regularizer.before_step(self._during, self.states["regularizer"])
 
     def _after_step(self, *_: Any) -> None:
         self.recipe.regularizer.after_step(self._during, self.states["regularizer"])
@@ -231,10 +255,28 @@ class Pruner:
             optimizer=self.optimizer,
             generator=generator,
             batches=self.batches,
+            probe=self.probe,
+            loss=self.loss,
             evaluate=self._evaluate_masks if self._evaluate else None,
             example_input=self.example_input,
             history=self.history,
+            partition=self.recipe.distribution.partition,
         )
+
+    def _check_inputs(self) -> None:
+        """Raise a UserError where a part needs what this pruner was not given."""
+        start = self.recipe.at_start
+        chosen = [getattr(self.recipe, axis) for axis in AXES]
+        chosen += [start.score, start.schedule, start.distribution] if start else []
+        given = {**vars(self), "evaluate": self._evaluate}
+        for part in chosen:
+            missing = sorted(name for name in inputs_needed(part.needs) if given[name] is None)
+            if missing:
+                missing = ["batches" if name == "probe" else name for name in missing]
+                raise UserError(
+                    f"recipe: {part.axis} '{part.name}' needs {' and '.join(missing)}. "
+                    f"Give prune(..., {', '.join(f'{name}=...' for name in missing)})."
+                )
 
     def _evaluate_masks(self, masks: Masks) -> tuple[float, float]:
         parameters = dict(self.model.named_parameters())
@@ -249,69 +291,58 @@ class Pruner:
                 for name, weight in saved.items():
                     parameters[name].copy_(weight)
 
-    def _round_ended(self, context: Context) -> str | None:
-        """Why the round ends now; None if it goes on."""
-        history, limits = self.history, self.recipe.round
-        reason = self.recipe.stopping.ended(context, self.states["stopping"])
-        least = length(limits.min_epochs, history.epochs)
-        if history.epoch < history.first or history.epoch > history.last:
-            return None
-        if history.epoch == history.last and isinstance(self.recipe.schedule, Curve):
-            return reason or "end of the schedule"
-        if history.round_epochs < least:
-            return None
-        longest = limits.longest(history.epochs)
-        if longest is not None and history.round_epochs >= max(least, longest):
-            return reason or "longest round"
-        accuracy, dense = history.accuracies[-1], history.dense_accuracy
-        if limits.accuracy_exit and history.events and accuracy >= dense:
-            return reason or "accuracy regained"
-        if limits.accuracy_gate is not None and not accuracy >= dense - limits.accuracy_gate:
-            return None
-        return reason
-
     def _event(self, context: Context, reason: str) -> tuple[bool, bool]:
         """Run an event; answers whether the network changed and whether it shrank."""
         recipe, history = self.recipe, self.history
         if recipe.max_events is not None and len(history.events) >= recipe.max_events:
             self.exhausted = "most events reached"
             return False, False
-        remaining = recipe.schedule.remaining(context, self.states["schedule"])
-        if isinstance(remaining, Done):
-            self.exhausted = remaining.reason
+        recipe.rewind.before(context, self.states["rewind"])
+        ranking = Ranking(
+            context, recipe.score, recipe.granularity, recipe.distribution, self.states["score"], recipe.floor
+        )
+        pools = self._amount(context, ranking)
+        dropped = recipe.growth.share(history)
+        if pools is None or (sum(pool.total for pool in pools) >= context.live and not dropped):
             return False, False
-        if recipe.target_sparsity is not None:
-            least = round(history.total * (1 - recipe.target_sparsity))
-            if context.live <= least:
-                self.exhausted = "target sparsity reached"
-                return False, False
-            remaining = max(remaining, least)
-        if remaining >= context.live:
-            return False, False
-        self._mask(context, remaining, recipe.score, recipe.distribution, self.states["score"])
+        masks = ranking.masks([pool.thinned(dropped) for pool in pools])
+        self._set_masks(recipe.growth.regrow(context, self.states["growth"], masks, pools))
         history.live_after_masking.append(self.live)
         history.events.append(history.epoch)
         history.reasons.append(reason)
         recipe.rewind.restore(self._context(), self.states["rewind"])
+        self._apply_masks()
         removed = recipe.removal.at_events and self._remove()
         self._treat_optimizer()
         if recipe.recalibrate_batchnorm and self.batches is not None:
-            context.passes.append(self._recalibrate(recipe.recalibrate_batchnorm))
+            context.passes.append(recalibrate(self.model, self.batches(recipe.recalibrate_batchnorm)))
         return True, removed
 
-    def _mask(self, context: Context, remaining: int, score: Any, distribution: Any, state: dict) -> None:
-        granularity = self.recipe.granularity
-        scores = score.score(context, state)
-        for name, values in scores.items():
-            if not torch.isfinite(values[self.masks[name]]).all():
-                raise NonFiniteScore(f"the score '{score.name}' is not finite in {name}")
-        units = granularity.units(scores, self.masks)
-        kept = select(units, distribution.pools(remaining, self.masks), self.recipe.floor)
-        masks = granularity.masks(kept, self.masks)
-        self.masks = self.recipe.growth.regrow(context, self.states["growth"], masks)
-        empty = [name for name, mask in self.masks.items() if not mask.any()]
-        if empty:
-            raise CollapsedLayer(f"no weight is left in {', '.join(empty)}")
+    def _amount(self, context: Context, ranking: Ranking) -> Sequence[Pool] | None:
+        """What the event is to keep; None if no further event can come."""
+        context.candidate = ranking.candidate
+        amount = self.recipe.schedule.remaining(context, self.states["schedule"])
+        if isinstance(amount, Done):
+            self.exhausted = amount.reason
+            return None
+        pools = ranking.pools(amount)
+        if self.recipe.target_sparsity is not None:
+            least = round(self.history.total * (1 - self.recipe.target_sparsity))
+            if context.live <= least:
+                self.exhausted = "target sparsity reached"
+                return None
+            if sum(pool.total for pool in pools) < least:
+                pools = ranking.pools(least)
+        return pools
+
+    def _set_masks(self, masks: Masks) -> None:
+        check_layers(masks)
+        parameters = dict(self.model.named_parameters())
+        for name, mask in masks.items():
+            grown = mask & ~self.masks[name]
+            if grown.any():
+                clear_optimizer(self.optimizer, parameters[name], ~grown)
+        self.masks = masks
         self._refresh()
 
     def _remove(self) -> bool:
@@ -329,35 +360,12 @@ class Pruner:
         self._refresh()
         return True
 
-    @torch.no_grad()
     def _treat_optimizer(self) -> None:
         if self.recipe.rewind.optimizer == "fresh":
             self.optimizer.state.clear()
         elif self.recipe.rewind.optimizer == "zero":
             for parameter, mask in zip(self._parameters, self._multipliers, strict=True):
-                for value in self.optimizer.state.get(parameter, {}).values():
-                    if torch.is_tensor(value) and value.shape == parameter.shape:
-                        value.mul_(mask)
-
-    @torch.no_grad()
-    def _recalibrate(self, batches: int) -> Passes:
-        norms = [
-            m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
-        ]
-        if not norms:
-            return Passes()
-        momenta, mode, images = [norm.momentum for norm in norms], self.model.training, 0
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None
-        self.model.train()
-        for inputs, _ in self.batches(batches):
-            self.model(inputs)
-            images += len(inputs)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        self.model.train(mode)
-        return Passes(forward=images)
+                clear_optimizer(self.optimizer, parameter, mask)
 
 
 class _StartHistory(History):

@@ -198,11 +198,13 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
         key, _, inner = key.partition(".")
         if inner:
             value = {inner: value}
-        if key in AXES and isinstance(value, Mapping) and not _names_part(key, value):
+        if key in AXES and key in base and isinstance(value, Mapping) and not _names_part(key, value):
             name, parameters = _named(_part_value(base[key], (key,)))
             base[key] = {name: {**parameters, **value}}
         elif key == "round" and isinstance(value, Mapping):
             base[key] = {**base.get(key, {}), **value}
+        elif key == "at_start" and isinstance(value, Mapping):
+            base[key] = _merge(dict(base.get(key) or {}), value)
         else:
             base[key] = value
     return base

@@ -36,24 +36,39 @@ def select(units: Mapping[str, Units], pools: Sequence[Pool], floor: float) -> d
     In each pool the live units with the smallest scores go until at most ``keep`` weights are left, except that the best
     ``ceil(floor * U)`` units of each layer always stay. Units that are dead stay dead.
     """
-    kept = {}
+    kept: dict[str, Tensor] = {}
     for pool in pools:
-        layers = [units[name] for name in pool.layers]
-        size = layers[0].size
-        scores = torch.cat([layer.scores[layer.live] for layer in layers])
-        protected = torch.cat([_best(layer, floor) for layer in layers])
-        excess = len(scores) - pool.keep // size
-        removable = (~protected).nonzero().flatten()
-        gone = torch.zeros_like(protected)
-        gone[removable[smallest(scores[removable], min(excess, len(removable)))]] = True
-        start = 0
-        for name, layer in zip(pool.layers, layers, strict=True):
-            stays = layer.live.clone()
-            count = int(layer.live.sum())
-            stays[layer.live] = ~gone[start : start + count]
-            kept[name] = stays
-            start += count
+        layers = {name: units[name] for name in pool.layers}
+        kept |= _together(layers, pool.keep, floor) if isinstance(pool.keep, int) else _by_row(layers, pool.keep, floor)
     return kept
+
+
+def _together(layers: Mapping[str, Units], keep: int, floor: float) -> dict[str, Tensor]:
+    size = next(iter(layers.values())).size
+    scores = torch.cat([layer.scores[layer.live] for layer in layers.values()])
+    protected = torch.cat([_best(layer, floor) for layer in layers.values()])
+    excess = len(scores) - keep // size
+    removable = (~protected).nonzero().flatten()
+    gone = torch.zeros_like(protected)
+    gone[removable[smallest(scores[removable], min(excess, len(removable)))]] = True
+    kept, start = {}, 0
+    for name, layer in layers.items():
+        stays = layer.live.clone()
+        count = int(layer.live.sum())
+        stays[layer.live] = ~gone[start : start + count]
+        kept[name] = stays
+        start += count
+    return kept
+
+
+def _by_row(layers: Mapping[str, Units], keep: Tensor, floor: float) -> dict[str, Tensor]:
+    ((name, layer),) = layers.items()
+    live = layer.live.view(len(keep), -1)
+    scores = layer.scores.view_as(live).masked_fill(~live, -math.inf)
+    rank = scores.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    stays = (live & (rank < keep.to(rank.device)[:, None])).flatten()
+    stays[layer.live] |= _best(layer, floor)
+    return {name: stays}
 
 
 def _best(layer: Units, floor: float) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from prune_search.pruning.pruner import CollapsedLayer, NonFiniteScore
+from prune_search.pruning.masking import CollapsedLayer, NonFiniteScore
 from prune_search.removal import RemovalError
 
 STATES = ("completed", "stopped", "failed", "infeasible", "interrupted")

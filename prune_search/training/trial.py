@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 from prune_search.cost import Cost, count, step_flops, trace_positions
 from prune_search.cost.measured import latency_ms, peak_memory_bytes, size_bytes
 from prune_search.cost.metrics import Report
+from prune_search.cost.training import forward_flops
+from prune_search.pruning.context import Passes
+from prune_search.pruning.probe import balanced
 from prune_search.pruning.pruner import Outcome, Pruner
 from prune_search.removal import remove, resize
 from prune_search.spec.config import TrialConfig
@@ -84,7 +88,8 @@ class Trial:
             epochs=training.epochs,
             loss=self.loss,
             batches=self.sample_batches,
-            evaluate=self._validate,
+            probe=functools.cache(self._draw_probe),
+            evaluate=self._try,
             example_input=self.example,
             seed=config.seed,
         )
@@ -106,7 +111,8 @@ class Trial:
             NonFiniteLoss, CollapsedLayer, NonFiniteScore, RemovalError: Named ends of a trial.
         """
         started = time.perf_counter()
-        self.pruner.epoch_start()
+        macs = count(self.model, self.positions).macs
+        self._measured(self.pruner.epoch_start(), macs)
         self.train_flops += step_flops(count(self.model, self.positions).macs, len(self.data.train.labels))
         train_loss = self._train()
         loss, score = self._validate(self.model)
@@ -128,10 +134,10 @@ class Trial:
 
     def _decide(self) -> None:
         started = time.perf_counter()
-        outcome: Outcome = self.pruner.advance()
-        self.finished = outcome.finished and (self.epoch == self.config.training.epochs or self._annealed())
         macs = count(self.model, self.positions).macs
-        self.train_flops += 2 * macs * (outcome.passes.forward + 2 * outcome.passes.backward)
+        outcome: Outcome = self.pruner.advance()
+        self._measured(outcome.passes, macs)
+        self.finished = outcome.finished and (self.epoch == self.config.training.epochs or self._annealed())
         if self.finished:
             pruned = bool(self.pruner.history.live_after_masking)
             self.reason = self.pruner.exhausted or outcome.reason if pruned else "no_event"
@@ -143,7 +149,11 @@ class Trial:
         Otherwise a trial whose recipe can have no further event goes on to the cap (our choice).
         """
         schedule = self.config.training.schedule
-        return schedule.name == "constant" or schedule.horizon == "round"
+        return schedule.name == "constant" or self.pruner.over_rounds(schedule.horizon)
+
+    def _measured(self, passes: Passes, macs: float) -> None:
+        """Count images that a measurement sent through a network of ``macs``."""
+        self.train_flops += forward_flops(macs, passes.forward + 2 * passes.backward)
 
     def _train(self) -> float:
         """One epoch over the training split; the mean loss per image."""
@@ -181,13 +191,9 @@ class Trial:
 
     def _learning_rate(self, share: float, steps: float) -> float:
         """The learning rate after ``share`` of the present epoch; a step is a share ``steps`` of it."""
-        training, history = self.config.training, self.pruner.history
-        schedule, done = training.schedule, history.epoch + share
-        if schedule.horizon == "round" or self.config.recipe.rewind.learning_rate == "restart":
-            done, horizon = history.round_epochs + share, self.pruner.planned_round()
-        else:
-            horizon = training.epochs
-        rate = training.optimizer.lr
+        schedule, rate = self.config.training.schedule, self.config.training.optimizer.lr
+        done, horizon = self.pruner.clock(schedule.horizon)
+        done += share
         if done < schedule.warmup:
             return rate * (done + steps) / (schedule.warmup + steps)
         span = horizon - schedule.warmup
@@ -196,6 +202,11 @@ class Trial:
     def _validate(self, model: nn.Module) -> tuple[float, float]:
         with self._autocast():
             return evaluate(model, self.data, self.data.validation, self.loss, self.metric)
+
+    def _try(self, model: nn.Module) -> tuple[float, float]:
+        """Validation of a network that a part tries, counted as a measurement."""
+        self._measured(Passes(forward=len(self.data.validation.labels)), count(model, self.positions).macs)
+        return self._validate(model)
 
     def _autocast(self) -> Any:
         precision = self.config.training.precision
@@ -211,8 +222,14 @@ class Trial:
         chosen = order.split(self.config.training.batch_size)[:number]
         return [(self.data.inputs(self.data.train.images[index]), self.data.train.labels[index]) for index in chosen]
 
+    def _draw_probe(self, images: int | None = None, *, per_class: int | None = None) -> tuple[Tensor, Tensor]:
+        """A fixed, class-balanced set of training images, not augmented, drawn by the seed: inputs and labels."""
+        labels = self.data.train.labels
+        index = balanced(labels, images or per_class * len(self.data.classes), self.config.seed)
+        return self.data.inputs(self.data.train.images[index]), labels[index]
+
     def _seed(self) -> int:
-        return (self.config.seed * 1_000_003 + 7919 * (self.epoch + 1)) % 2**63
+        return (self.config.seed * 1_000_003 + 7919 * (self.pruner.data_epoch + 1)) % 2**63
 
     def _report(self, train_loss: float, loss: float, score: float) -> Report:
         history, network = self.pruner.history, self.removed()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from pruning.nets import lenet300, pruner, single
 
-from prune_search.pruning.pruner import CollapsedLayer
+from prune_search.pruning.masking import CollapsedLayer
 from prune_search.pruning.recipe import resolve
 from prune_search.pruning.schedule.size_scaled import rate
 from prune_search.pruning.stopping.loss_gradient import flat

@@ -5,29 +5,16 @@ import dataclasses
 
 import pytest
 import torch
-from pruning.nets import lenet300, pruner, single
+from pruning.nets import conv_net, lenet300, pruner, single, small_net
 from torch import nn
 
 from prune_search import prune
 from prune_search.errors import UserError
 from prune_search.pruning.context import Context, Pool, Units, apportion
-from prune_search.pruning.pruner import NonFiniteScore
+from prune_search.pruning.masking import NonFiniteScore
 from prune_search.pruning.recipe import PRESETS, RecipeError, length, resolve
 from prune_search.pruning.registry import AXES, parts
 from prune_search.pruning.selection import select, smallest
-
-PARTS = [(axis, name) for axis in AXES for name in parts(axis)]
-
-
-def small_net():
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4))
-
-
-def conv_net():
-    torch.manual_seed(1)
-    head = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, groups=4, padding=1)]
-    return nn.Sequential(*head, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
 
 
 def train(engine, inputs, epochs, losses=None):
@@ -42,50 +29,6 @@ def train(engine, inputs, epochs, losses=None):
         value = float(loss.detach()) if losses is None else losses[epoch]
         if engine.epoch_end(loss=value, accuracy=0.5).finished:
             break
-
-
-OPTIMIZERS = {
-    "sgd": lambda model: torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=5e-2),
-    "adamw": lambda model: torch.optim.AdamW(model.parameters(), 1e-2, weight_decay=0.1),
-}
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("net", [small_net, conv_net])
-@pytest.mark.parametrize(("axis", "name"), PARTS, ids=[f"{a}-{n}" for a, n in PARTS])
-def test_conformance_every_part(axis, name, net, optimizer):
-    """Masks binary; pruned stays pruned through momentum and decay; state resumes bit for bit; deterministic."""
-    recipe = {"preset": "magnitude", axis: name, "floor": 0.05, "dense_epochs": 1, "final_epochs": 2}
-    inputs = torch.randn((8, 8) if net is small_net else (8, 3, 6, 6), generator=torch.Generator().manual_seed(3))
-
-    def fresh():
-        model = net()
-        return pruner(model, recipe, epochs=8, optimizer=OPTIMIZERS[optimizer](model), example_input=inputs)
-
-    torch.manual_seed(0)
-    first = fresh()
-    seen = []
-    for _ in range(4):
-        train(first, inputs, 1)
-        weights = dict(first.model.named_parameters())
-        for parameter, mask in first.masks.items():
-            assert mask.dtype == torch.bool
-            assert (weights[parameter][~mask] == 0).all()
-        seen.append(first.live)
-    assert seen == sorted(seen, reverse=True)
-
-    second = fresh()
-    state = copy.deepcopy((first.model.state_dict(), first.optimizer.state_dict(), first.state_dict()))
-    if [p.shape for p in first.model.parameters()] == [p.shape for p in second.model.parameters()]:
-        second.model.load_state_dict(state[0])
-        second.optimizer.load_state_dict(state[1])
-        second.load_state_dict(state[2])
-        for engine in (first, second):
-            torch.manual_seed(7)
-            train(engine, inputs, 2)
-        same = zip(first.model.state_dict().values(), second.model.state_dict().values(), strict=True)
-        assert all(torch.equal(a, b) for a, b in same)
-        assert first.history == second.history
 
 
 @pytest.mark.parametrize("preset", PRESETS)

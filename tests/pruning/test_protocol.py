@@ -8,7 +8,10 @@ from prune_search.pruning import context as contexts
 from prune_search.pruning import registry
 from prune_search.pruning.context import Passes, measurement
 from prune_search.pruning.recipe import RecipeError, compatible, resolve
+from prune_search.pruning.growth.none import NoGrowth
 from prune_search.pruning.registry import Part, hyper, part
+from prune_search.pruning.regularizing import Regularizer
+from prune_search.pruning.rewinding import Rewind
 
 
 @pytest.fixture
@@ -79,7 +82,7 @@ def test_hooks_growth_and_reshape_are_called(own):
     calls = []
 
     @part("regularizer", "spy", source="a test")
-    class Spy(Part):
+    class Spy(Regularizer):
         """Pulls pruned weights away from zero: the masks must win."""
 
         def after_step(self, context, state):
@@ -89,17 +92,17 @@ def test_hooks_growth_and_reshape_are_called(own):
                     weight.add_(1.0)
 
     @part("growth", "first", source="a test", requires={"removal": ("never", "at-end")})
-    class First(Part):
+    class First(NoGrowth):
         """The first weight of each layer always comes back."""
 
-        def regrow(self, context, state, masks):
+        def regrow(self, context, state, masks, pools):
             grown = {name: mask.clone() for name, mask in masks.items()}
             for mask in grown.values():
                 mask.view(-1)[0] = True
             return grown
 
     @part("rewind", "ones", source="a test")
-    class Ones(Part):
+    class Ones(Rewind):
         """Surviving weights become one."""
 
         optimizer: str = hyper("slice", choices=("slice",))

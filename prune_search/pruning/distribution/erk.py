@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from prune_search.pruning.context import Masks, Pool, apportion
 from prune_search.pruning.registry import Part, part
 
@@ -16,6 +18,8 @@ class ErdosRenyiKernel(Part):
     for all layers and gives the wanted total. Layers that would be more than dense stay dense.
     Example: 784-300-100-10 with 26 620 of 266 200 weights keeps [18 714, 6 906, 1 000]; e = 17.264, the last is dense.
     """
+
+    partition: ClassVar[str] = "layer"
 
     def pools(self, remaining: int, masks: Masks) -> list[Pool]:
         shares = [sum(mask.shape) for mask in masks.values()]

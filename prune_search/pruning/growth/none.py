@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from prune_search.pruning.context import Context, Masks
+from collections.abc import Sequence
+
+from prune_search.pruning.context import Context, Masks, Pool
+from prune_search.pruning.history import History
 from prune_search.pruning.registry import Part, part
 
 
@@ -8,6 +11,10 @@ from prune_search.pruning.registry import Part, part
 class NoGrowth(Part):
     """Nothing comes back."""
 
-    def regrow(self, context: Context, state: dict, masks: Masks) -> Masks:
-        """The masks after growth, given those after pruning."""
+    def share(self, history: History) -> float:
+        """Share of the weights that an event exchanges."""
+        return 0.0
+
+    def regrow(self, context: Context, state: dict, masks: Masks, pools: Sequence[Pool]) -> Masks:
+        """The masks after growth, given those after pruning and what each pool should keep."""
         return masks

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from prune_search.pruning.context import Context
-from prune_search.pruning.registry import Part, part
+from prune_search.pruning.registry import part
+from prune_search.pruning.regularizing import Regularizer
 
 
 @part("regularizer", "none", source="nothing beyond the optimizer's weight decay")
-class NoRegularizer(Part):
+class NoRegularizer(Regularizer):
     """Weights are left to the optimizer."""
-
-    def after_step(self, context: Context, state: dict) -> None:
-        """Called after every optimizer step, before the masks are applied."""

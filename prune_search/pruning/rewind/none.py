@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from prune_search.pruning.context import Context
-from prune_search.pruning.registry import Part, hyper, part
+from prune_search.pruning.registry import hyper, part
+from prune_search.pruning.rewinding import Rewind
 
 
 @part("rewind", "none", source="weights go on as they are; switches for DyPrune's authors' code (methods read there)")
-class NoRewind(Part):
+class NoRewind(Rewind):
     """Surviving weights keep their values.
 
     Attributes:
