@@ -29,12 +29,41 @@ _DYPRUNE: dict[str, Any] = {
     "dense_epochs": 1,
 }
 
+_IMP: dict[str, Any] = {
+    "schedule": {"per-round": {"rate": 0.2}},
+    "stopping": {"every": {"epochs": 0.1}},
+    "dense_epochs": 0.1,
+    "final_epochs": 0.1,
+}
+
+_DYNAMIC: dict[str, Any] = {
+    "schedule": "constant",
+    "distribution": "erk",
+    "stopping": {"every": {"epochs": 1}},
+    "at_start": {"score": "random", "schedule": {"one-shot": {"final_sparsity": 0.9}}, "distribution": "erk"},
+    "dense_epochs": 0,
+    "final_epochs": 0.25,
+}
+
 _PRESETS: dict[str, dict[str, Any]] = {
     "dense": {"schedule": "none", "removal": "never", "dense_epochs": 0},
     "magnitude": {"dense_epochs": 0.1, "final_epochs": 0.3},
     "random": {"score": "random", "dense_epochs": 0.1, "final_epochs": 0.3},
     "dyprune": {**_DYPRUNE, "round": {"max_epochs": 0.12}, "final_epochs": 0.3},
     "dyprune-authors": {**_DYPRUNE, "rewind": {"none": {"optimizer": "fresh"}}, "final_epochs": 1},
+    "imp": {**_IMP, "rewind": {"weights": {"epoch": 0.02}}},
+    "imp-lr-rewind": {**_IMP, "rewind": "learning-rate"},
+    "sap": {**_IMP, "schedule": "pq-index", "rewind": {"weights": {"epoch": 0}}},
+    "lobster": {
+        "schedule": "loss-tolerance",
+        "stopping": {"slack-plateau": {"patience": 2}},
+        "rewind": "best-state",
+        "regularizer": "lobster",
+        "dense_epochs": 0.1,
+        "final_epochs": 0.2,
+    },
+    "set": {**_DYNAMIC, "growth": "random"},
+    "rigl": {**_DYNAMIC, "growth": "gradient"},
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({n: {**_BASE, **p} for n, p in _PRESETS.items()})
@@ -49,5 +78,17 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "0.12 of the epochs, free final epochs, kept biases and optimizer are our choice",
         "dyprune-authors": "Jonker et al., DyPrune, EPIA 2023: the bare rule with the optimizer rebuilt at events, without "
         "the defects of the authors' code; it may end dense",
+        "imp": "Frankle & Carbin 2019, arXiv 1803.03635; Frankle et al. 2020, arXiv 1912.05671: 20 % of the survivors a "
+        "round, weights rewound to an early epoch (read in open_lth); rounds of 0.1 of the epochs are our choice",
+        "imp-lr-rewind": "Renda et al. 2020, arXiv 2003.02389: weights kept, the whole learning-rate schedule again in every "
+        "round (authors' code and data); rounds of 0.1 of the epochs are our choice",
+        "sap": "Diao et al. 2023, arXiv 2302.05601: PQ index with p 0.5, q 1, rewound to initialisation (authors' poster and "
+        "code); the last epoch instead of the best by test accuracy, no gradient clipping, and lengths are our choice",
+        "lobster": "Tartaglione et al. 2022, arXiv 2011.09905 (authors' code; the paper's tables were not read): only Conv and "
+        "Linear weights shrink, rank bisection, patience and free final epochs are our choice",
+        "set": "Mocanu et al. 2018, arXiv 1707.04780, from memory of the paper: 30 % exchanged at random after every epoch "
+        "at constant sparsity, ERK; no exchange in the last quarter is our choice",
+        "rigl": "Evci et al. 2020, arXiv 1911.11134, from memory of the paper: 30 % (cosine to 0 at 75 % of training) "
+        "exchanged by gradient, ERK; after every epoch instead of every 100 steps is our choice",
     }
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from prune_search.pruning.curve import Curve
 from prune_search.pruning.history import History
 from prune_search.pruning.recipe import Recipe, length
+from prune_search.pruning.schedule.none import NoPruning
 
 
 def ended(recipe: Recipe, history: History, reason: str | None) -> str | None:
@@ -32,7 +33,7 @@ def planned(recipe: Recipe, history: History, exhausted: bool) -> int:
     """Epochs the present round is expected to take."""
     limits = recipe.round
     start = history.epoch - history.round_epochs
-    if exhausted or start >= history.last:
+    if exhausted or start >= history.last or isinstance(recipe.schedule, NoPruning):
         return history.epochs - start
     every = getattr(recipe.stopping, "epochs", None)
     expected = [length(every, history.epochs)] if every else []

@@ -7,8 +7,8 @@ from pruning.nets import lenet300, pruner
 from prune_search.pruning import context as contexts
 from prune_search.pruning import registry
 from prune_search.pruning.context import Passes, measurement
-from prune_search.pruning.recipe import RecipeError, compatible, resolve
 from prune_search.pruning.growth.none import NoGrowth
+from prune_search.pruning.recipe import RecipeError, compatible, resolve
 from prune_search.pruning.registry import Part, hyper, part
 from prune_search.pruning.regularizing import Regularizer
 from prune_search.pruning.rewinding import Rewind

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+
 from prune_search.pruning.context import Context
 from prune_search.pruning.registry import hyper, part
 from prune_search.pruning.rewinding import Rewind, put_back, snapshot
