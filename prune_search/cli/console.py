@@ -12,7 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
-console = Console(highlight=False)
+WIDTH = 120  # of what is written to a file or a pipe
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else WIDTH)
 errors = Console(stderr=True, highlight=False)
 
 

@@ -117,6 +117,7 @@ def confirm(
     name: Name,
     seeds: Annotated[int, typer.Option("--seeds", min=1, help="New training seeds for each configuration.")] = 3,
     trial: Annotated[list[int] | None, typer.Option("--trial", help="Trials to confirm. Default: the front.")] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Every completed trial: a comparison of recipes.")] = False,
     where: Annotated[
         str | None, typer.Option("--where", help='Only one: the best by a rule, as "sparsity >= 0.98".')
     ] = None,
@@ -139,13 +140,17 @@ def confirm(
     found = read(layout, spec)
     if where or minimize or maximize:
         records = [choose(found, where=where, minimize=minimize, maximize=maximize)]
+    elif all_:
+        records = found.completed
     else:
         records = [choose(found, trial=number) for number in trial] if trial else found.front
     if not records:
         raise UserError(f"search '{name}' has no completed trial to confirm yet. See `prune-search status {name}`.")
-    control = control_of(found)
-    if control and control.number not in {record.number for record in records}:
-        records = [*records, control]
+    if sum((bool(trial), all_, bool(where or minimize or maximize))) > 1:
+        raise UserError("give one of --trial, --all and --where with --minimize or --maximize.")
+    controls = {record.number: control for record in records if (control := control_of(found, record))}
+    known = {record.number for record in records}
+    records = [*records, *{c.number: c for c in controls.values() if c.number not in known}.values()]
     lock = threading.Lock()
     with layout.driver(), chatter_to(layout.log) as terminal:
 
@@ -158,8 +163,9 @@ def confirm(
     if json:
         show_json([item.plain() for item in confirmed])
         return
-    console.print(confirm_table(confirmed, control))
-    if control is None:
+    numbers = {trial: control.number for trial, control in controls.items()}
+    console.print(confirm_table(confirmed, numbers, console.width))
+    if not controls:
         console.print("no dense control in this search: add `dense: {}` to recipe.choices to have one.")
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from prune_search.cli.view import number
 from prune_search.search.confirm import Confirmed
-from prune_search.search.results import TEST_ACCURACY, Found, Record
+from prune_search.search.results import TEST_ACCURACY, Found
 
 COLUMNS = {
     "accuracy": "valid.",
@@ -43,27 +43,45 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:.4f}" if name in ("accuracy", TEST_ACCURACY, "sparsity") else number(value)
 
 
-def confirm_table(confirmed: Sequence[Confirmed], control: Record | None) -> Table:
-    """Means and standard errors over seeds; differences to the dense control in points. Fits 80 columns."""
-    dense = next((item for item in confirmed if control and item.trial == control.number), None)
-    table = Table(
-        title="means over new seeds ± standard errors, in %",
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-    )
-    for column in ("trial", "recipe", "runs", "valid.", "test", "test - dense", "sparse", "params"):
-        table.add_column(column, justify="left" if column == "recipe" else "right")
+def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], width: int) -> Table:
+    """Means and standard errors over seeds; differences to the dense control in points.
+
+    Args:
+        confirmed: The rows.
+        controls: Trial -> its dense control, where there is one.
+        width: Columns to fill. From 100 on the cost of training is shown too; otherwise it fits 80.
+    """
+    rows = {item.trial: item for item in confirmed}
+    title = "means over new seeds ± standard errors, in %; cost: training FLOPs to dense"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    models = len({item.model for item in confirmed}) > 1
+    columns = [
+        "trial",
+        *(["model"] if models else []),
+        "recipe",
+        "runs",
+        "valid.",
+        "test",
+        "to dense",
+        "sparse",
+        "params",
+    ]
+    costs = {"cost": "train_flops_ratio", "epochs": "epoch", "seconds": "seconds"} if width >= 100 else {}
+    for column in (*columns, *costs):
+        table.add_column(column, justify="left" if column in ("model", "recipe") else "right")
     for item in confirmed:
         runs = str(len(item.values.get("accuracy", ())))
+        dense = rows.get(controls.get(item.trial))
         table.add_row(
             str(item.trial),
+            *([item.model] if models else []),
             item.recipe,
             runs + (f" + {len(item.failed)} failed" if item.failed else ""),
             *(f"{100 * item.mean(name):.2f}±{100 * item.error(name):.2f}" for name in ("accuracy", TEST_ACCURACY)),
             _difference(item, dense) if dense and item is not dense else "",
             f"{100 * item.mean('sparsity'):.2f}",
             number(item.mean("params")),
+            *(number(round(item.mean(name), 2 if name == "train_flops_ratio" else 0)) for name in costs.values()),
         )
     return table
 

@@ -27,12 +27,13 @@ class Confirmed:
     """A configuration on several new seeds.
 
     Attributes:
-        trial: The trial that was repeated. recipe: Its preset.
+        trial: The trial that was repeated. model, recipe: What it trained; the preset's name.
         failed: Why runs failed, one entry each; they are in none of the figures.
         values: The metrics of the runs' last reports, test accuracy among them, one value for each seed.
     """
 
     trial: int
+    model: str
     recipe: str
     failed: tuple[str, ...]
     values: dict[str, tuple[float, ...]]
@@ -55,6 +56,7 @@ class Confirmed:
         runs = {name: list(values) for name, values in self.values.items()}
         return {
             "trial": self.trial,
+            "model": self.model,
             "recipe": self.recipe,
             "failed": list(self.failed),
             "figures": figures,
@@ -157,4 +159,4 @@ def _gather(layout: Layout, record: Record, seeds: int) -> Confirmed:
     names = sorted(set().union(*good)) if good else []
     values = {name: tuple(run[name] for run in good if name in run) for name in names}
     failed = tuple(result["reason"] for result in results if result["state"] != "completed")
-    return Confirmed(record.number, record.recipe, failed, values)
+    return Confirmed(record.number, record.model, record.recipe, failed, values)

@@ -44,6 +44,11 @@ class Record:
     test_accuracy: float | None = None
 
     @property
+    def model(self) -> str:
+        model = self.config.get("model", "?")
+        return model if isinstance(model, str) else model["name"]
+
+    @property
     def recipe(self) -> str:
         return recipe_name(self.config) if self.config else "?"
 
@@ -89,9 +94,13 @@ class Found:
         return next((record for record in self.records if record.number == number), None)
 
 
-def control_of(found: Found) -> Record | None:
-    """The dense control of a search: its most accurate completed trial without an event."""
+def control_of(found: Found, like: Record | None = None) -> Record | None:
+    """The dense control of a search: its most accurate completed trial without an event, on the data and model of
+    ``like`` where given.
+    """
     dense = [record for record in found.completed if record.reason == "no_event" and record.recipe == "dense"]
+    if like is not None:
+        dense = [r for r in dense if all(r.config.get(key) == like.config.get(key) for key in ("data", "model"))]
     return max(dense, key=lambda record: record.report.accuracy, default=None)
 
 

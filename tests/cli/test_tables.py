@@ -1,0 +1,49 @@
+"""Tables of figures: what they say, and that they fit."""
+
+from rich.console import Console
+
+from prune_search.cli.tables import confirm_table
+from prune_search.search.confirm import Confirmed
+
+
+def item(trial, model, recipe, accuracy, **values):
+    figures = {"accuracy": accuracy, "test_accuracy": accuracy, "sparsity": (0.95, 0.95), "params": (13_310, 13_310)}
+    figures |= {"train_flops_ratio": (0.25, 0.35), "epoch": (20, 20), "seconds": (1.4, 2.2), **values}
+    return Confirmed(trial, model, recipe, (), figures)
+
+
+def printed(rows, controls, width):
+    console = Console(width=width)
+    with console.capture() as capture:
+        console.print(confirm_table(rows, controls, width))
+    lines = [line for line in capture.get().splitlines() if line.strip()]
+    return [line for line in lines if "──" not in line]
+
+
+def cells(line):
+    return line.split()
+
+
+def test_confirmed_figures_differences_and_costs():
+    rows = [item(3, "lenet-5", "imp-lr-rewind", (0.97, 0.99)), item(0, "lenet-5", "dense", (0.99, 0.99))]
+    wide = printed(rows, {3: 0, 0: 0}, 120)
+    assert cells(wide[1])[-3:] == ["cost", "epochs", "seconds"]
+    pruned, dense = (cells(line) for line in wide[2:4])
+    assert pruned == "3 imp-lr-rewind 2 98.00±1.00 98.00±1.00 -1.00±1.00 95.00 13,310 0.3 20 2".split()
+    assert dense[:5] == ["0", "dense", "2", "99.00±0.00", "99.00±0.00"]
+    narrow = printed(rows, {3: 0, 0: 0}, 80)
+    assert cells(narrow[1])[-2:] == ["sparse", "params"]
+    assert cells(narrow[2]) == pruned[:8]
+    assert max(map(len, narrow)) <= 80
+
+
+def test_each_model_has_its_own_control():
+    rows = [
+        item(1, "lenet-5", "sap", (0.98, 0.98)),
+        item(2, "lenet-300-100", "sap", (0.96, 0.96)),
+        item(0, "lenet-5", "dense", (0.99, 0.99)),
+        item(4, "lenet-300-100", "dense", (0.97, 0.97)),
+    ]
+    lines = [cells(line) for line in printed(rows, {1: 0, 2: 4}, 120)[2:]]
+    assert lines[0][:3] == ["1", "lenet-5", "sap"] and lines[0][6] == "-1.00±0.00"
+    assert lines[1][:3] == ["2", "lenet-300-100", "sap"] and lines[1][6] == "-1.00±0.00"
