@@ -53,7 +53,7 @@ def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], w
     """
     rows = {item.trial: item for item in confirmed}
     title = "means over new seeds ± standard errors, in %; cost: training FLOPs to dense"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     models = len({item.model for item in confirmed}) > 1
     columns = [
         "trial",
