@@ -52,7 +52,8 @@ def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], w
         width: Columns to fill. From 100 on the cost of training is shown too; otherwise it fits 80.
     """
     rows = {item.trial: item for item in confirmed}
-    title = "means over new seeds ± standard errors, in %; cost: training FLOPs to dense"
+    costs = {"cost": "train_flops_ratio", "epochs": "epoch", "seconds": "seconds"} if width >= 100 else {}
+    title = "means over new seeds ± standard errors, in %" + ("; cost: training FLOPs to dense" if costs else "")
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     models = len({item.model for item in confirmed}) > 1
     columns = [
@@ -66,7 +67,6 @@ def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], w
         "sparse",
         "params",
     ]
-    costs = {"cost": "train_flops_ratio", "epochs": "epoch", "seconds": "seconds"} if width >= 100 else {}
     for column in (*columns, *costs):
         table.add_column(column, justify="left" if column in ("model", "recipe") else "right")
     for item in confirmed:
