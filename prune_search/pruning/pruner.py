@@ -93,7 +93,7 @@ class Pruner:
         }
         total = sum(mask.numel() for mask in self.masks.values())
         first = max(1, length(recipe.dense_epochs, epochs), recipe.rewind.earliest(epochs))
-        last = epochs - max(1, length(recipe.final_epochs, epochs))
+        last = epochs - rounds.final(recipe, epochs)
         self.history = History(epochs=epochs, first=first, last=last, total=total)
         self.states: dict[str, dict] = {axis: {} for axis in AXES}
         self.exhausted: str = ""
@@ -163,7 +163,7 @@ class Pruner:
         event = removed = False
         if reason and not self.exhausted:
             event, removed = self._event(context, reason)
-        final = max(1, length(self.recipe.final_epochs, history.epochs))
+        final = rounds.final(self.recipe, history.epochs)
         finished = bool(self.exhausted and history.events and history.round_epochs >= final)
         return Outcome(event, finished, self.exhausted if finished else reason, removed, Passes.total(context.passes))
 
@@ -306,7 +306,10 @@ class Pruner:
         if pools is None or (sum(pool.total for pool in pools) >= context.live and not dropped):
             return False, False
         masks = ranking.masks([pool.thinned(dropped) for pool in pools])
-        self._set_masks(recipe.growth.regrow(context, self.states["growth"], masks, pools))
+        masks = recipe.growth.regrow(context, self.states["growth"], masks, pools)
+        if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
+            return False, False
+        self._set_masks(masks)
         history.live_after_masking.append(self.live)
         history.events.append(history.epoch)
         history.reasons.append(reason)

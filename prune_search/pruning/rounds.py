@@ -29,18 +29,27 @@ def ended(recipe: Recipe, history: History, reason: str | None) -> str | None:
     return reason
 
 
+def final(recipe: Recipe, epochs: int) -> int:
+    """Epochs of the last round."""
+    return max(1, length(recipe.final_epochs, epochs))
+
+
 def planned(recipe: Recipe, history: History, exhausted: bool) -> int:
-    """Epochs the present round is expected to take."""
+    """Epochs the present round is expected to take; the last one ends where the trial does."""
     limits = recipe.round
     start = history.epoch - history.round_epochs
+    if exhausted and history.events:
+        return final(recipe, history.epochs)
     if exhausted or start >= history.last or isinstance(recipe.schedule, NoPruning):
         return history.epochs - start
     every = getattr(recipe.stopping, "epochs", None)
     expected = [length(every, history.epochs)] if every else []
     expected += [longest] if (longest := limits.longest(history.epochs)) else []
-    expectation = min(expected, default=history.last - start)
     least = max(length(limits.min_epochs, history.epochs), history.first - start, 1)
-    return min(max(expectation, least), history.last - start)
+    expectation = max(min(expected, default=history.last - start), least)
+    if start + expectation <= history.last:
+        return expectation
+    return (history.last if isinstance(recipe.schedule, Curve) else history.epochs) - start
 
 
 def over_rounds(recipe: Recipe, horizon: str) -> bool:
