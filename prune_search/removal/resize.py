@@ -13,11 +13,11 @@ def resize(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
     """Makes each parameter of ``model`` as large as ``shapes`` says, in place, before ``load_state_dict``.
 
     Only Linear layers can change; their entries are zeros then, and a bias that ``shapes`` has and the layer
-    lacks is created. Parameters that have their shape already are left alone.
+    lacks is created. Parameters and buffers that have their shape already are left alone.
 
     Args:
         model: Built as the removed network's dense one was.
-        shapes: Parameter name -> shape, of every parameter of the removed network.
+        shapes: Name -> shape, of every parameter of the removed network; its ``state_dict`` may have buffers too.
 
     Returns:
         ``model``.
@@ -25,7 +25,7 @@ def resize(model: nn.Module, shapes: Mapping[str, Sequence[int]]) -> nn.Module:
     Raises:
         RemovalError: If a parameter does not exist, or belongs to no Linear layer and has another shape.
     """
-    present = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    present = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     for name, shape in shapes.items():
         if present.get(name) != tuple(shape):
             _resize(model, name, tuple(shape), present.get(name))
