@@ -50,7 +50,7 @@ class Record:
 
     @property
     def recipe(self) -> str:
-        return recipe_name(self.config) if self.config else "?"
+        return recipe_name(self.config, self.params) if self.config else "?"
 
     def metrics(self) -> dict[str, float]:
         values = self.report.metrics() if self.report else {}
@@ -98,7 +98,7 @@ def control_of(found: Found, like: Record | None = None) -> Record | None:
     """The dense control of a search: its most accurate completed trial without an event, on the data and model of
     ``like`` where given.
     """
-    dense = [record for record in found.completed if record.reason == "no_event" and record.recipe == "dense"]
+    dense = [r for r in found.completed if r.reason == "no_event" and recipe_name(r.config, {}) == "dense"]
     if like is not None:
         dense = [r for r in dense if all(r.config.get(key) == like.config.get(key) for key in ("data", "model"))]
     return max(dense, key=lambda record: record.report.accuracy, default=None)

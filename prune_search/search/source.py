@@ -137,12 +137,14 @@ class StudySource:
 def job_of(layout: Layout, number: int, config: dict[str, Any], params: Mapping[str, Any]) -> Job:
     """The job of a trial of a search."""
     shown = {base_name(name): value for name, value in params.items()}
-    return Job(number, config, layout.trial(number), f"#{number:03d} {recipe_name(config)}", shown)
+    return Job(number, config, layout.trial(number), f"#{number:03d} {recipe_name(config, shown)}", shown)
 
 
-def recipe_name(config: Mapping[str, Any]) -> str:
-    """The preset a plain configuration starts from."""
-    recipe = config["recipe"]
+def recipe_name(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    """What people call a configuration's recipe: the option chosen in the space, else the preset it starts from."""
+    chosen, recipe = params.get("recipe", "{"), config["recipe"]
+    if not chosen.startswith("{"):
+        return chosen
     return recipe if isinstance(recipe, str) else recipe.get("preset", "magnitude")
 
 
