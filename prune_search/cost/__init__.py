@@ -12,6 +12,8 @@ _HOME = {
     "LayerCost": "counting",
     "cost_of": "counting",
     "count": "counting",
+    "encode": "encoding",
+    "read_tensors": "encoding",
     "evaluating": "layers",
     "prunable_layers": "layers",
     "trace_positions": "layers",
@@ -21,6 +23,7 @@ _HOME = {
     "size_bytes": "measured",
     "forward_flops": "training",
     "step_flops": "training",
+    "unsigned_zeros": "encoding",
 }
 __all__ = sorted(_HOME)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from safetensors.torch import save
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
+from prune_search.cost.encoding import encode, unsigned_zeros
 from prune_search.cost.layers import evaluating
 
 
@@ -44,14 +44,19 @@ def conditions(example_input: torch.Tensor) -> dict[str, str | int]:
 
 
 def size_bytes(model: nn.Module) -> int:
-    """Length of the network's state as a safetensors file, in bytes; a tensor under two names stored once."""
+    """Length of the network's state as a safetensors file of :mod:`prune_search.cost.encoding`, in bytes.
+
+    A tensor with enough zeros (0.0 or -0.0) counts as a bitmap and its other values, one under two names once. The
+    exported ``model.safetensors`` of the same network is as long, unless the two hold other tensors: the export has
+    tied ones under each name, floats as float32, and exactly those layers and buffers that the forward pass uses.
+    """
     tensors, seen = {}, set()
     for name, tensor in model.state_dict().items():
         key = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
         if key not in seen:
             seen.add(key)
-            tensors[name] = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-    return len(save(tensors))
+            tensors[name] = unsigned_zeros(tensor.detach())
+    return len(encode(tensors))
 
 
 def peak_memory_bytes(model: nn.Module, example_input: torch.Tensor) -> int:

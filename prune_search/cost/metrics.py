@@ -53,7 +53,11 @@ METRICS: dict[str, Metric] = {
         "minimize", "FLOP", "really computed for this trial, where work was shared with others"
     ),
     "latency_ms": Metric("minimize", "ms", "one forward pass of the removed network, median"),
-    "size_bytes": Metric("minimize", "bytes", "safetensors file of the removed network"),
+    "size_bytes": Metric(
+        "minimize",
+        "bytes",
+        "safetensors file of the removed network; tensors as bitmap and non-zero values where that is smaller",
+    ),
     "peak_memory_bytes": Metric(
         "minimize", "bytes", "peak of one forward pass of the removed network, weights included"
     ),

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -27,9 +29,25 @@ def test_forward_is_a_third_of_a_step():
 
 
 def test_size_is_that_of_the_file(tmp_path):
-    model = nn.Sequential(nn.Linear(100, 50), nn.BatchNorm1d(50))
-    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    model = nn.Sequential(nn.Linear(100, 50), nn.LayerNorm(5))
+    save_file(model.state_dict(), tmp_path / "model.safetensors", metadata={"format": "pt"})
     assert size_bytes(model) == (tmp_path / "model.safetensors").stat().st_size
+
+
+def test_a_masked_weight_counts_one_bit_whatever_its_sign():
+    model = nn.Linear(800, 100, bias=False)
+    headers = (
+        '{"__metadata__":{"format":"pt"},"weight":{"dtype":"F32","shape":[100,800],"data_offsets":[0,320000]}}',
+        r'{"__metadata__":{"sparse":"{\"weight\":[100,800]}"},'
+        '"weight.values":{"dtype":"F32","shape":[4000],"data_offsets":[0,16000]},'
+        '"weight.bitmap":{"dtype":"U8","shape":[10000],"data_offsets":[16000,26000]}}',
+    )
+    dense, sparse = (8 + math.ceil(len(header) / 8) * 8 for header in headers)
+    assert size_bytes(model) == 320_000 + dense
+    with torch.no_grad():
+        model.weight.mul_(torch.arange(800) < 40)
+    assert (torch.signbit(model.weight) & (model.weight == 0)).any()
+    assert size_bytes(model) == 10_000 + 4 * 4_000 + sparse
 
 
 def test_tied_weights_are_stored_once():
