@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prune_search.cost.encoding import read_tensors
 from prune_search.errors import UserError, nearest
 from prune_search.zoo.data import Data
 from prune_search.zoo.importing import call_accepted, is_import_path, load_object
@@ -34,7 +35,8 @@ def build_model(
             ``package.module:function``, which is called with ``input_shape`` and ``num_classes`` as far as
             it takes them, and with all ``options``.
         seed: of the initialisation. The global generators are left as they were.
-        checkpoint: a state dict in .safetensors or .pt/.pth (tensors only), or ``models:/...`` to ``resolve``.
+        checkpoint: a state dict in .safetensors (an exported one too) or .pt/.pth (tensors only), or
+            ``models:/...`` to ``resolve``.
         resolve: from a ``models:/`` URI to a local file.
         options: passed to a torchvision or user's function; built-in networks take none.
 
@@ -155,9 +157,7 @@ def _load_state(model: nn.Module, name: str, path: Path) -> None:
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
+            return read_tensors(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise UserError(

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from prune_search.cost import encode
 from prune_search.errors import UserError
 from prune_search.zoo.data import load_data
 from prune_search.zoo.models import build_model, check_model
@@ -138,6 +139,15 @@ def test_a_users_function_gets_what_it_takes(user_module):
     assert torch.equal(build(f"{name}:build").weight, build(f"{name}:build").weight)
     with pytest.raises(UserError, match="gave a str; it must return a torch.nn.Module"):
         build(f"{name}:text")
+
+
+def test_a_sparse_exported_file_is_a_checkpoint(tmp_path):
+    saved = build("lenet-5", seed=3).state_dict()
+    saved["fc1.weight"][:, 5:] = 0
+    (tmp_path / "model.safetensors").write_bytes(encode(saved))
+    assert b"fc1.weight.bitmap" in (tmp_path / "model.safetensors").read_bytes()
+    loaded = build("lenet-5", checkpoint=tmp_path / "model.safetensors").state_dict()
+    assert all(torch.equal(loaded[key], saved[key]) for key in saved)
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
