@@ -33,6 +33,7 @@ class CardInfo:
         dense: the same of the dense network, as far as known.
         search, trial, trials, seed: the search, this trial in it, how many were tried, training seed.
         sizes, verdicts, environment: bytes by file name, by format, versions; ``export_network`` fills these.
+        tensor_bytes: of the tensors in ``model.safetensors``, zeros included; None without that file; filled likewise.
     """
 
     model: str
@@ -50,6 +51,7 @@ class CardInfo:
     seed: int
     divide_by: float = 255.0
     sizes: Mapping[str, int] = field(default_factory=dict)
+    tensor_bytes: int | None = None
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -60,7 +62,7 @@ def card(info: CardInfo) -> str:
         _opening(info),
         _task(info),
         _table(info),
-        _speed(info),
+        _gains(info),
         _usage(info),
         _found(info),
         _verification(info),
@@ -112,25 +114,30 @@ def _table(info: CardInfo) -> str:
     return "\n".join(lines)
 
 
-def _speed(info: CardInfo) -> str:
-    lines = [
-        "## What makes it faster",
-        "",
-        "Removed units (channels, neurons) make the tensors smaller: every runtime pays `physical_macs` and"
-        " `physical_params` only. Zeros inside the remaining tensors do not speed up dense kernels, on CPUs"
-        " or GPUs: they are multiplied like other numbers. They make the files compress better, and help only"
-        " runtimes with sparse kernels. N:M zeros need hardware and kernels made for that pattern.",
-    ]
-    params, physical = info.metrics.get("params"), info.metrics.get("physical_params")
-    if params is not None and physical:
-        lines += [
-            "",
-            f"{1 - params / physical:.1%} of the {physical:,} numbers in the parameters are zeros.",
-        ]
+def _gains(info: CardInfo) -> str:
+    removed = (
+        "- Removed units (channels, neurons) make the tensors smaller: every runtime gains, and pays"
+        " `physical_macs` and `physical_params` only."
+    )
     if info.metrics.get("physical_macs") and info.dense.get("macs"):
         ratio = info.dense["macs"] / info.metrics["physical_macs"]
-        lines.append(f"Dense kernels compute {ratio:.2f}x fewer multiply-accumulates than for the dense network.")
-    return "\n".join(lines)
+        removed += f" Dense kernels compute {ratio:.2f}x fewer multiply-accumulates than for the dense network."
+    zeros = (
+        "- Zeros inside the remaining tensors do not speed up dense kernels (torch, onnxruntime), on CPUs or GPUs:"
+        " they are multiplied like other numbers. Only runtimes with sparse kernels gain; N:M zeros need hardware"
+        " and kernels made for that pattern."
+    )
+    params, physical = info.metrics.get("params"), info.metrics.get("physical_params")
+    if params is not None and physical:
+        zeros += f" {1 - params / physical:.1%} of the {physical:,} numbers in the parameters are zeros."
+    files = "- Files: pt2 and ONNX store zeros in full."
+    if info.tensor_bytes is not None:
+        files += (
+            " `model.safetensors` stores a tensor with enough zeros as a bitmap and the other values:"
+            f" {info.sizes['model.safetensors']:,} bytes, header included, for tensors of {info.tensor_bytes:,}"
+            " bytes. `load.py` restores them in full, so memory and speed stay those of dense tensors."
+        )
+    return "\n".join(["## Which runtime gains from what", "", removed, zeros, files])
 
 
 def _usage(info: CardInfo) -> str:

@@ -11,9 +11,9 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
+from prune_search.cost.encoding import encode, unsigned_zeros
 from prune_search.errors import UserError, nearest
 from prune_search.export import load_safetensors
 from prune_search.export.record import capture
@@ -57,7 +57,8 @@ def _write_onnx(source: Source, folder: Path) -> None:
 
 def _write_safetensors(source: Source, folder: Path) -> None:
     architecture, weights = capture(source.model, source.example_input)
-    (folder / "model.safetensors").write_bytes(save(weights, metadata={"format": "pt"}))
+    weights = {name: unsigned_zeros(tensor) for name, tensor in weights.items()}
+    (folder / "model.safetensors").write_bytes(encode(weights))
     (folder / "architecture.json").write_text(json.dumps(architecture, indent=1) + "\n", encoding="utf-8")
     shutil.copyfile(load_safetensors.__file__, folder / "load.py")
 

@@ -6,11 +6,16 @@ or, from Python, ``from load import load; network = load("FOLDER")``.
 
 The architecture is data, not code: a list of steps, each of which names a layer of ``torch.nn``, a tensor
 function or a tensor method that is on the lists below. Anything else is refused; a file holds no code.
+
+A sparse tensor NAME of the file, of n entries in row-major order, is two: ``NAME.bitmap``, uint8 [ceil(n / 8)], one bit
+per entry, the first in the lowest bit of a byte; and ``NAME.values``, the entries whose bit is set. The others are 0.
+Its shape is in the metadata: ``sparse`` is JSON {NAME: shape}. A file without it holds every tensor in full.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import operator
 import sys
 from dataclasses import dataclass
@@ -18,7 +23,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 FORMAT, VERSION = "prune-search-architecture", 1
@@ -254,14 +259,57 @@ def build(architecture: dict, weights: dict[str, Tensor]) -> nn.Module:
     return network.eval()
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name, on the CPU, bit for bit as encoded; sparse ones in full.
+
+    Raises:
+        ValueError: bitmap, values and shape of a sparse tensor do not fit together.
+    """
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        metadata = (file.metadata() or {}).get("sparse", "{}")
+    try:
+        shapes = dict(json.loads(metadata))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the metadata 'sparse' is no JSON object of shapes: {metadata[:80]!r}") from error
+    for name, shape in shapes.items():
+        if name in tensors:
+            raise ValueError(f"the tensor {name!r} is stored twice, in full and sparse")
+        tensors[name] = _unpack(name, shape, tensors.pop(f"{name}.bitmap", None), tensors.pop(f"{name}.values", None))
+    return tensors
+
+
+def _unpack(name: str, shape: list[int], bitmap: Tensor | None, values: Tensor | None) -> Tensor:
+    if bitmap is None or values is None:
+        raise ValueError(f"the sparse tensor {name!r} lacks its bitmap or its values")
+    if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        raise ValueError(f"the sparse tensor {name!r} has the shape {shape!r}, which is no list of sizes")
+    count = math.prod(shape)
+    if bitmap.dtype != torch.uint8 or bitmap.shape != (math.ceil(count / 8),):
+        found = f"{str(bitmap.dtype).removeprefix('torch.')} {list(bitmap.shape)}"
+        raise ValueError(f"the bitmap of {name!r} is {found}; the shape {shape} needs uint8 [{math.ceil(count / 8)}]")
+    kept = (bitmap[:, None] >> torch.arange(8, dtype=torch.uint8) & 1).view(-1).bool()
+    if kept[count:].any():
+        raise ValueError(f"the bitmap of {name!r} has bits set after its {count} entries")
+    stored = int(kept.sum())
+    if values.shape != (stored,):
+        raise ValueError(f"the values of {name!r} are {list(values.shape)}; its bitmap has {stored} bits set")
+    entries = torch.zeros(count, values.itemsize, dtype=torch.uint8)
+    entries[kept[:count]] = values.view(torch.uint8).view(stored, values.itemsize)
+    return entries.view(values.dtype).view(shape)
+
+
 def load(folder: str | Path) -> nn.Module:
     """The network in ``folder`` (``architecture.json``, ``model.safetensors``) on the CPU, in eval mode.
 
     It takes normalised inputs ``[N, ...]`` (see README.md beside it) and returns logits ``[N, classes]``.
+
+    Raises:
+        ValueError: a file is not what :func:`build` or :func:`read_tensors` takes.
     """
     folder = Path(folder)
     architecture = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
-    return build(architecture, load_file(folder / "model.safetensors"))
+    return build(architecture, read_tensors(folder / "model.safetensors"))
 
 
 def main() -> None:

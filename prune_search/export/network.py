@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from prune_search.cost.encoding import read_tensors
 from prune_search.errors import UserError
 from prune_search.export.card import CardInfo, card
 from prune_search.export.formats import FORMATS, Source, check_formats
@@ -51,7 +52,7 @@ def export_network(
         formats: names of :data:`prune_search.export.formats.FORMATS`.
         example_input: normalised float32 ``[N, ...]``; only its shape reaches the files.
         validation: normalised float32 inputs ``[N, ...]`` and int64 labels ``[N]``.
-        info: for the model card and ``metadata.json``; sizes, verdicts and environment are filled in here.
+        info: for the model card and ``metadata.json``; what was written and verified is filled in here.
 
     Raises:
         UserError: unknown format, missing package, ``out`` holds other files, no validation inputs, or a
@@ -77,7 +78,8 @@ def export_network(
             FORMATS[name].write(source, temporary)
         verdicts = verify_exports(temporary, formats, inputs, labels, expected)
         sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
-        info = replace(info, sizes=sizes, verdicts=verdicts, environment=_environment())
+        tensor_bytes = _tensor_bytes(temporary) if "safetensors" in formats else None
+        info = replace(info, sizes=sizes, tensor_bytes=tensor_bytes, verdicts=verdicts, environment=_environment())
         _write_about(temporary, info)
         _put_in_place(temporary, place)
     finally:
@@ -108,6 +110,10 @@ def _check_replaceable(out: Path) -> None:
     if not earlier or present - _OURS:
         names = ", ".join(sorted(present - _OURS if earlier else present)[:3])
         raise UserError(f"{out} holds files that are not of an export ({names}). Choose another --out, or move them.")
+
+
+def _tensor_bytes(folder: Path) -> int:
+    return sum(tensor.nbytes for tensor in read_tensors(folder / FORMATS["safetensors"].file).values())
 
 
 def _environment() -> dict[str, str]:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from prune_search.cost import read_tensors
 from prune_search.errors import UserError
 from prune_search.export.card import card
 from prune_search.export.formats import FORMATS
@@ -120,7 +121,7 @@ def test_code_of_the_card_runs_in_a_moved_folder_without_the_package(exported, f
 
 def test_a_changed_weight_is_noticed(exported, folder: Path) -> None:
     logits = expected_logits(exported[0])
-    weights = load_file(folder / "model.safetensors")
+    weights = read_tensors(folder / "model.safetensors")
     weights["head.bias"][0] += 2e-4 * logits.abs().max()
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(ExportError, match="safetensors file answers differently"):
@@ -190,7 +191,8 @@ def test_card_tells_all() -> None:
     text = card(
         replace(
             INFO,
-            sizes={"model.pt2": 54321},
+            sizes={"model.pt2": 54321, "model.safetensors": 1234},
+            tensor_bytes=9876,
             verdicts={"pt2": verdict},
             environment={"torch": "2.11.0", "Python": "3.11"},
         )
@@ -205,13 +207,16 @@ def test_card_tells_all() -> None:
         "| model.pt2 | 54,321 |",
         "20.0% of the 500 numbers in the parameters are zeros.",
         "compute 10.00x fewer",
+        "do not speed up dense kernels (torch, onnxruntime)",
+        "1,234 bytes, header included, for tensors of 9,876 bytes",
         "preset: dyprune",
         "40 trials were tried, with training seed 3",
         "| pt2 | 0.937500 | 2e-07 | 12.5 |",
         "- torch: 2.11.0",
     ):
         assert words in text
-    assert "onnx" not in text
+    assert "model.onnx" not in text
+    assert "bitmap" not in card(INFO)
 
 
 @pytest.mark.parametrize(
