@@ -1,0 +1,69 @@
+"""Every preset as a trial: resumed bit for bit, its measurements counted, its order of data and learning rate."""
+
+import pytest
+import torch
+from training.test_trial import config, figures, finish
+
+from prune_search.cost import cost_of
+from prune_search.pruning.presets import PRESETS
+from prune_search.training.data import data_of
+from prune_search.training.trial import Trial
+
+EXTRA = {"floor": 0.02}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return data_of(config().data)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_resumes_bit_for_bit(tmp_path, data, preset):
+    chosen = config(recipe={"preset": preset, **EXTRA})
+    whole = finish(Trial(chosen, data, tmp_path / "whole"))
+    for stop in (2, 5):
+        first = Trial(chosen, data, tmp_path / f"cut-{stop}")
+        for _ in range(stop):
+            first.run_epoch()
+        second = finish(Trial(chosen, data, tmp_path / f"cut-{stop}"))
+        assert figures(second) == figures(whole)
+        state, expected = second.model.state_dict(), whole.model.state_dict()
+        assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_tried_masks_are_counted_as_validation_passes(data):
+    recipe = {
+        "preset": "lobster",
+        "stopping": "every",
+        "dense_epochs": 1,
+        "schedule": {"loss-tolerance": {"tolerance": 0.5}},
+    }
+    trial = Trial(config(recipe=recipe), data, None)
+    macs = cost_of(trial.model, trial.example).macs
+    report = trial.run_epoch()
+    assert report.train_flops == 6 * macs * 300
+    tried = trial.train_flops - report.train_flops
+    passes = tried / (2 * macs * 200)
+    assert 1 < passes < 20  # one of the dense network, then of ever sparser ones
+    assert trial.pruner.history.events == [1]
+
+
+def test_the_gradient_of_growth_is_counted(data):
+    trial = Trial(config(recipe={"preset": "rigl", "growth": {"gradient": {"images": 64}}}), data, None)
+    before = cost_of(trial.model, trial.example).macs
+    report = trial.run_epoch()
+    live = cost_of(trial.removed(), trial.example).macs
+    assert live < 0.2 * before
+    assert trial.train_flops - report.train_flops == pytest.approx(6 * report.macs * 64, rel=0.05)
+
+
+def test_the_probe_is_fixed_balanced_and_not_of_the_validation_split(data):
+    trial = Trial(config(), data, None)
+    inputs, labels = trial.pruner.probe(100)
+    assert labels.bincount().min() >= 9
+    trial.run_epoch()
+    assert torch.equal(trial.pruner.probe(100)[0], inputs)
+    assert torch.equal(Trial(config(), data, None).pruner.probe(100)[0], inputs)
+    train = data.inputs(data.train.images).flatten(1)
+    assert all((train == image.flatten()).all(1).any() for image in inputs)
+    assert len(trial.pruner.probe(per_class=3)[1]) == 30
