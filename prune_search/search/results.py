@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from prune_search.cost.metrics import Report
+from prune_search.errors import UserError
 from prune_search.pareto import default_reference, front, hypervolume
 from prune_search.search.layout import Layout
 from prune_search.search.source import CONFIG, ended_of, recipe_name
@@ -84,11 +86,18 @@ class Found:
 
     @property
     def hypervolume(self) -> float:
-        """Hypervolume of the front against the fixed reference point of :func:`default_reference`."""
+        """Hypervolume of the front against the fixed reference point of :func:`default_reference`.
+
+        NaN where there is no such point: reports tell nothing of the dense network's loss, latency, size or seconds.
+        """
         points = [record.metrics() for record in self.front]
         if not points:
             return 0.0
-        return hypervolume(points, self.objectives, default_reference(self.objectives, self.dense))
+        try:
+            reference = default_reference(self.objectives, self.dense)
+        except UserError:
+            return math.nan
+        return hypervolume(points, self.objectives, reference)
 
     def record(self, number: int) -> Record | None:
         return next((record for record in self.records if record.number == number), None)
