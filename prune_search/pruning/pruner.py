@@ -134,8 +134,9 @@ class Pruner:
     def epoch_start(self) -> Passes:
         """Tell the recipe that an epoch begins. Returns images that measurements sent through the network."""
         passes = self.start()
+        self._during = self._context()
         self.recipe.backward.select(self._during, self.states["backward"])
-        return passes
+        return Passes.total([passes, *self._during.passes])
 
     def epoch_end(self, *, loss: float, accuracy: float) -> Outcome:
         """Record the validation of an epoch and do what the recipe asks for. See :meth:`record`, :meth:`advance`."""
