@@ -4,22 +4,12 @@ import pytest
 import torch
 from pruning.nets import lenet300, pruner
 
-from prune_search.pruning import context as contexts
-from prune_search.pruning import registry
 from prune_search.pruning.context import Passes, measurement
 from prune_search.pruning.growth.none import NoGrowth
 from prune_search.pruning.recipe import RecipeError, compatible, resolve
 from prune_search.pruning.registry import Part, hyper, part
 from prune_search.pruning.regularizing import Regularizer
 from prune_search.pruning.rewinding import Rewind
-
-
-@pytest.fixture
-def own(monkeypatch):
-    """Register parts and measurements for one test."""
-    registry.parts("score")
-    monkeypatch.setattr(registry, "_PARTS", {axis: dict(known) for axis, known in registry._PARTS.items()})
-    monkeypatch.setattr(contexts, "MEASUREMENTS", dict(contexts.MEASUREMENTS))
 
 
 def test_a_part_is_one_class_with_one_decorator(own):

@@ -1,0 +1,47 @@
+"""A user's own networks, losses and metric, for the tests of trials."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def batch_norm(input_shape, num_classes):
+    layers = [nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, num_classes)]
+    return nn.Sequential(nn.Flatten(), *layers)
+
+
+class Watching(nn.Module):
+    """Notes (training, autocast) of every forward pass, and breaks in a training step of number ``breaks``."""
+
+    def __init__(self, classes, breaks):
+        super().__init__()
+        self.layer, self.breaks, self.seen = nn.Linear(64, classes), breaks, []
+
+    def forward(self, x):
+        self.seen.append((self.training, torch.is_autocast_enabled("cpu")))
+        if self.breaks is not None and sum(training for training, _ in self.seen) == self.breaks:
+            raise RuntimeError("a model that breaks\nin the middle")
+        return self.layer(x.flatten(1))
+
+
+def watching(input_shape, num_classes, breaks=None):
+    return Watching(num_classes, breaks)
+
+
+def seven(outputs, labels):
+    return outputs.sum() * 0 + 7.0
+
+
+def quarter(outputs, labels):
+    return torch.tensor(0.25)
+
+
+def nan_in_training(outputs, labels):
+    nan = outputs.detach().sum() * (math.nan if outputs.requires_grad else 0.0)
+    return nn.functional.cross_entropy(outputs, labels) + nan
+
+
+def nan_in_validation(outputs, labels):
+    nan = outputs.detach().sum() * (0.0 if outputs.requires_grad else math.nan)
+    return nn.functional.cross_entropy(outputs, labels) + nan
