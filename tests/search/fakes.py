@@ -1,0 +1,62 @@
+"""Stand-ins for MLflow and for a cluster, so that a whole search runs in this process without training anything."""
+
+from contextlib import nullcontext
+from functools import partial
+
+from search import test_source
+
+from prune_search.search import closing, execution
+from prune_search.search.jobs import Ended, NoMore
+
+report = partial(test_source.report, test_accuracy=None)
+
+
+class Recorder:
+    """A tracker that notes every call."""
+
+    def __init__(self):
+        self.calls, self.runs = [], {}
+
+    def known(self):
+        return self.runs
+
+    def __getattr__(self, name):
+        return lambda *arguments, **options: self.calls.append((name, *arguments))
+
+    def of(self, *names):
+        return [call for call in self.calls if call[0] in names]
+
+
+class Cluster:
+    """Runs jobs one after another: each reports one epoch of ``result(job)`` and has completed; test accuracy is 0.5.
+
+    Attributes:
+        tested: The folders whose test accuracy was asked for, one list for each time.
+        options: What ``execute`` was called with last.
+        before_end: Called with (job, options) when a job has reported.
+    """
+
+    def __init__(self, monkeypatch, result=lambda job: report(0.9 - job.number / 100, 1000 - job.number)):
+        self.tested, self.options, self.result, self.before_end = [], {}, result, lambda job, options: None
+        monkeypatch.setattr(execution, "connected", lambda *arguments: nullcontext())
+        monkeypatch.setattr(execution, "resources", lambda config: (1.0, 0.0))
+        monkeypatch.setattr(execution, "slots", lambda cpus, gpus: 1)
+        monkeypatch.setattr(execution, "execute", self.execute)
+        monkeypatch.setattr(closing, "on_cluster", self.test)
+
+    def execute(self, source, **options):
+        self.options = options
+        while not options["stop"]() and not isinstance(job := source.next(), NoMore):
+            job.folder.mkdir(parents=True, exist_ok=True)
+            got = self.result(job)
+            ended = got if isinstance(got, Ended) else Ended("completed", "epochs", got)
+            if ended.report:
+                source.report(job, ended.report)
+            self.before_end(job, options)
+            if options["stop"]():
+                return
+            source.end(job, ended)
+
+    def test(self, jobs, cpus, gpus):
+        self.tested.append([folder.rsplit("/", 1)[1] for _, folder in jobs])
+        return [0.5] * len(jobs)

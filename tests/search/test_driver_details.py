@@ -1,0 +1,199 @@
+"""A search from start to end, without training anything: its clock, its stops, what MLflow is told, confirmations."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from search.fakes import Cluster, Recorder, report
+from search.small_spaces import SMALL, write
+
+from prune_search.search import confirm as confirming
+from prune_search.search import driver
+from prune_search.search.confirm import Confirmed, confirm
+from prune_search.search.driver import Search
+from prune_search.search.jobs import Ended
+from prune_search.search.layout import Layout
+from prune_search.search.results import Record
+from prune_search.tracking.runs import RunInfo
+from prune_search.training.files import write_reports
+
+
+@pytest.fixture
+def tracker(monkeypatch):
+    recorder = Recorder()
+    for module in (driver, confirming):
+        monkeypatch.setattr(module, "open_tracker", lambda layout, spec: recorder)
+    return recorder
+
+
+@pytest.fixture
+def cluster(monkeypatch, tracker):
+    return Cluster(monkeypatch)
+
+
+def new(tmp_path, text=SMALL, **search):
+    return Search(write(tmp_path, text, **{"trials": 3, **search}), runs=tmp_path / "runs", name="s")
+
+
+def test_a_whole_search(tmp_path, cluster, tracker):
+    search = new(tmp_path)
+    cluster.before_end = lambda job, options: states.append((search.progress.phase, dict(search.progress.running)))
+    states = []
+    found = search.run()
+    assert [phase for phase, _ in states] == ["searching"] * 3
+    assert [list(running) for _, running in states] == [[0], [1], [2]]
+    assert states[0][1][0] | {"name": ""} == {"name": "", "epoch": 1, "accuracy": 0.9, "sparsity": 1}
+    assert [record.number for record in found.front] == [0, 1, 2]
+    assert [record.test_accuracy for record in found.front] == [0.5] * 3
+    assert (search.progress.phase, search.progress.front, search.progress.running) == ("done", [0, 1, 2], {})
+    assert search.progress.events[-1].endswith("completed: accuracy 0.8800, 998 params (1.0x), on the front")
+    assert json.loads(search.layout.status.read_text())["counts"] == {"completed": 3}
+    assert tracker.of("end_search") == [("end_search", "FINISHED")]
+    assert [call[1:3] for call in tracker.of("end_trial")] == [(n, "completed") for n in range(3)]
+    assert [call[1] for call in tracker.of("set_front")] == [[0], [0, 1], [0, 1, 2], [0, 1, 2]]
+    assert [call[1] for call in tracker.of("log")] == [0, 1, 2]
+    shown = tracker.of("start_trial")[0][3]
+    assert shown["recipe"] in ("magnitude", "dyprune", "dense") and "training.optimizer.lr" in shown
+
+
+def test_mlflow_shows_the_recipe_where_it_is_not_sampled(tmp_path, cluster, tracker):
+    new(tmp_path, SMALL[: SMALL.index("recipe:")] + "recipe: dense\n" + SMALL[SMALL.index("objectives:") :]).run()
+    shown = tracker.of("start_trial")[0][3]
+    assert (sorted(shown), shown["recipe"]) == (["recipe", "training.optimizer.lr"], "dense")
+
+
+def test_a_search_goes_on_with_more_trials_and_reads_the_test_split_once(tmp_path, cluster):
+    new(tmp_path).run()
+    search = Search.resume("s", runs=tmp_path / "runs", trials=5)
+    assert (search.spec.search.trials, search.spec.search.concurrency) == (5, 2)
+    search.layout.stop.touch()  # of an earlier stop
+    found = search.run()
+    assert [record.number for record in found.records] == [0, 1, 2, 3, 4]
+    assert cluster.tested == [["0", "1", "2"], ["3", "4"]]
+    assert Search.resume("s", runs=tmp_path / "runs").spec.search.trials == 3
+
+
+@pytest.mark.parametrize("how", ["method", "file"])
+def test_a_search_that_is_stopped_leaves_its_running_trials_and_the_test_split(tmp_path, cluster, tracker, how):
+    search = new(tmp_path)
+    stops = {"method": search.stop, "file": search.layout.stop.touch}
+    cluster.before_end = lambda job, options: stops[how]() if job.number == 1 else None
+    found = search.run()
+    assert [record.state for record in found.records] == ["completed", "running"]
+    assert search.interrupted == (how == "method")
+    assert tracker.of("end_trial")[-1] == ("end_trial", 1, "interrupted", "stopped by the user")
+    assert tracker.of("end_search") == [("end_search", "KILLED")]
+    assert (search.progress.phase, search.progress.running) == ("interrupted", {})
+    assert cluster.tested == []
+    search = Search.resume("s", runs=tmp_path / "runs")
+    cluster.before_end = lambda job, options: None
+    assert [record.state for record in search.run().records] == ["completed"] * 3
+    assert cluster.tested == [["0", "1", "2"]]
+
+
+def test_a_search_that_is_stopped_between_two_trials_is_not_done(tmp_path, cluster, tracker):
+    search = new(tmp_path)
+    search.stop()
+    assert search.run().records == ()
+    assert (search.progress.phase, tracker.of("end_search")) == ("interrupted", [("end_search", "KILLED")])
+
+
+def test_a_search_that_is_out_of_time_tests_its_front(tmp_path, cluster, tracker, monkeypatch):
+    search = new(tmp_path, time="60s")
+    clock = SimpleNamespace(time=lambda: clock.now, now=1000.0)
+    monkeypatch.setattr(driver, "time", clock)
+
+    def later(job, options):
+        assert search.progress.deadline == 1060
+        clock.now += 50
+
+    cluster.before_end = later
+    found = search.run()
+    assert [record.state for record in found.records] == ["completed", "running"]
+    assert tracker.of("end_trial")[-1] == ("end_trial", 1, "interrupted", "time budget over")
+    assert (cluster.tested, search.progress.phase) == ([["0"]], "interrupted")
+    assert not search.interrupted
+
+
+def test_what_objectives_and_constraints_name_is_measured(tmp_path, cluster):
+    text = SMALL.replace("params: minimize", "size_bytes: minimize") + 'constraints: {latency_ms: "<= 5"}\n'
+    new(tmp_path, text).run()
+    assert cluster.options["measure"] == ("latency_ms", "size_bytes")
+    assert (cluster.options["concurrency"], cluster.options["cpus"], cluster.options["gpus"]) == (2, 1.0, 0.0)
+
+
+def test_mlflow_gets_what_a_driver_that_died_had_told_the_study_only(tmp_path, cluster, tracker):
+    search = new(tmp_path)
+    cluster.before_end = lambda job, options: search.stop() if job.number == 2 else None
+    search.run()
+    for number in (0, 1, 2):
+        search.layout.trial(number).mkdir(parents=True, exist_ok=True)
+        write_reports(search.layout.trial(number), [report(0.5 + number / 10, epoch=1)])
+    tracker.calls.clear()
+    tracker.runs = {0: RunInfo("a", "FINISHED", "completed", 1), 1: RunInfo("b", "RUNNING", None, 1)}
+    cluster.before_end = lambda job, options: None
+    Search.resume("s", runs=tmp_path / "runs").run()
+    logged = [(name, number) for name, number, *_ in tracker.of("start_trial", "log", "end_trial")]
+    again = [("start_trial", 1), ("log", 1), ("end_trial", 1)]
+    assert logged == again + [("start_trial", 2), ("log", 2), ("log", 2), ("end_trial", 2)]
+    assert [call[2].accuracy for call in tracker.of("log")][:2] == pytest.approx([0.6, 0.7])
+
+
+# Confirmations
+
+
+def records():
+    configs = [{"recipe": "dyprune", "seed": 3}, {"recipe": "dense", "seed": 3}]
+    return [Record(n, "completed", "", report(), config, {}) for n, config in zip((4, 7), configs)]
+
+
+def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_runs(tmp_path, cluster, tracker):
+    search = new(tmp_path)
+    asked, lines = [], []
+
+    def result(job):
+        asked.append((job.folder.name, job.config["seed"]))
+        if job.config["recipe"] == "dense" and job.config["seed"] == 1001:
+            return Ended("failed", "nan_loss: x", report(0.1))
+        return report(0.5 + (job.config["seed"] - 1000) / 4)
+
+    cluster.result = result
+    first, second = confirm(search.spec, search.layout, records(), 2, done=lines.append)
+    assert asked == [
+        ("trial-4-seed-1000", 1000), ("trial-7-seed-1000", 1000), ("trial-4-seed-1001", 1001), ("trial-7-seed-1001", 1001)
+    ]  # fmt: skip
+    assert cluster.tested == [["trial-4-seed-1000", "trial-7-seed-1000", "trial-4-seed-1001"]]
+    assert lines[0] == "#004 dyprune, seed 1000 completed: accuracy 0.5000, 1,000 params"
+    assert (first.trial, first.recipe, first.failed, first.values["accuracy"]) == (4, "dyprune", (), (0.5, 0.75))
+    assert (second.failed, second.values["test_accuracy"]) == (("nan_loss: x",), (0.5,))
+    tracked = {call[1]: call[2] for call in tracker.of("log_metrics")}
+    assert tracked[4] == {
+        "confirmed_accuracy": 0.625, "confirmed_accuracy_error": 0.125,
+        "confirmed_test_accuracy": 0.5, "confirmed_test_accuracy_error": 0.0,
+    }  # fmt: skip
+    assert tracked[7] == {"confirmed_accuracy": 0.5, "confirmed_test_accuracy": 0.5}
+    plain = json.loads((search.layout.folder / "confirm.json").read_text())
+    assert plain[0]["figures"]["accuracy"] == {"mean": 0.625, "standard_error": 0.125}
+
+    asked.clear()
+    confirm(search.spec, search.layout, records()[:1], 3, done=lines.append)
+    assert asked == [("trial-4-seed-1002", 1002)]
+    assert cluster.tested[1:] == [["trial-4-seed-1002"]]
+
+
+def test_means_errors_and_differences():
+    one = Confirmed(1, "lenet-5", "dyprune", (), {"test_accuracy": (1.0, 3.0), "loss": (1.0, 2.0, 6.0)})
+    control = Confirmed(2, "lenet-5", "dense", (), {"test_accuracy": (1.0, 7.0), "loss": (1.0,)})
+    assert (one.mean("loss"), one.error("loss")) == (3.0, pytest.approx((14 / 2 / 3) ** 0.5))
+    assert (control.mean("test_accuracy"), control.error("test_accuracy")) == (4.0, pytest.approx(3.0))
+    assert one.difference(control) == (-2.0, pytest.approx(10**0.5))
+    assert str(control.error("loss")) == str(control.mean("params")) == "nan"
+
+
+def test_a_folder_for_each_trial_and_seed(tmp_path):
+    layout = Layout(tmp_path, "s")
+    folders = {layout.confirmed(trial, seed) for trial in (1, 11) for seed in (1, 11)} | {
+        layout.trial(1),
+        layout.trial(11),
+    }
+    assert len(folders) == 6

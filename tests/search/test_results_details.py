@@ -1,0 +1,160 @@
+"""What is read from a search's trials, in exact numbers: front, control, dense cost, progress, the front's files."""
+
+import dataclasses
+import math
+from types import SimpleNamespace
+
+import pytest
+from search.fakes import Recorder, report
+
+from prune_search.search import closing, progress
+from prune_search.search.layout import Layout
+from prune_search.search.progress import Progress
+from prune_search.search.results import Found, Record, control_of, dense_metrics
+from prune_search.spec.config import TrialConfig
+from prune_search.training.data import data_of
+from prune_search.training.evaluation import evaluate
+from prune_search.training.trial import Trial
+
+TWO = {"accuracy": "maximize", "params": "minimize"}
+
+
+def record(number, accuracy, params, state="completed", recipe="dyprune", reason="epochs", **more):
+    tested = more.pop("test_accuracy", None)
+    return Record(number, state, reason, report(accuracy, params, **more), {"recipe": recipe}, {}, tested)
+
+
+FOUND = Found(
+    TWO,
+    (
+        record(0, 0.5, 10, test_accuracy=0.25),
+        record(1, 0.9, 1000, recipe="dense", reason="no_event"),
+        record(2, 0.7, 100),
+        record(3, 0.6, 500),
+        record(4, 0.99, 1, state="infeasible"),
+        record(5, 0.98, 900, recipe="dyprune", reason="no_event"),
+        record(6, 0.95, 1000, recipe="dense", reason="no_event"),
+        record(7, 0.97, 1000, recipe="dense"),
+        Record(8, "running", "", None, {}, {}),
+        Record(9, "failed", "nan_loss", None, {"recipe": "random"}, {}),
+    ),
+)
+
+
+def test_the_front_is_sorted_by_the_first_objective_best_first():
+    assert [r.number for r in FOUND.front] == [5, 2, 0]
+    other = Found({"params": "minimize", "accuracy": "maximize"}, FOUND.records)
+    assert [r.number for r in other.front] == [0, 2, 5]
+    assert Found(TWO, FOUND.records[-2:]).front == []
+
+
+def test_the_control_is_the_most_accurate_completed_dense_trial_without_an_event():
+    assert control_of(FOUND).number == 6
+    assert control_of(Found(TWO, FOUND.records[2:6])) is None
+
+
+def test_metrics_of_a_record_have_the_test_accuracy_where_there_is_one():
+    assert FOUND.record(0).metrics()["test_accuracy"] == 0.25
+    assert "test_accuracy" not in FOUND.record(1).metrics()
+    assert FOUND.record(8).metrics() == {}
+    assert (FOUND.record(8).recipe, FOUND.record(9).recipe, FOUND.record(10)) == ("?", "random", None)
+
+
+def test_the_dense_network_from_any_report():
+    one = report(
+        params=300, params_reduction=4.0, flops=100, flops_reduction=8.0, train_flops=50, train_flops_ratio=0.5
+    )
+    assert dense_metrics(one) == {
+        "params": 1200, "physical_params": 1200, "flops": 800, "macs": 400, "physical_macs": 400,
+        "train_flops": 100.0, "train_flops_spent": 100.0,
+    }  # fmt: skip
+    assert dense_metrics(dataclasses.replace(one, train_flops_ratio=0.0))["train_flops"] == 0.0
+
+
+def test_the_hypervolume_is_that_of_the_front_against_the_dense_network():
+    found = Found(TWO, (record(0, 0.5, 100, params_reduction=10.0), record(1, 0.25, 100, params_reduction=10.0)))
+    assert found.hypervolume == pytest.approx(0.5)  # accuracy 0.5, one decade of parameters
+    assert Found(TWO, ()).hypervolume == 0.0
+    timed = Found({"accuracy": "maximize", "latency_ms": "minimize"}, found.records)  # a dense network's is not known
+    assert math.isnan(timed.hypervolume)
+
+
+# Progress
+
+
+def test_progress_counts_what_ended_and_has_the_best_of_what_completed():
+    seen = Progress("s", 20, None)
+    seen.update(FOUND)
+    assert seen.counts == {"completed": 7, "infeasible": 1, "failed": 1}
+    assert (seen.ended, seen.front, seen.hypervolume) == (9, [5, 2, 0], FOUND.hypervolume)
+    assert seen.best == {"accuracy": (0.98, 5), "params": (10, 0)}
+
+
+@pytest.mark.parametrize(
+    ("trials", "deadline", "ended", "left"),
+    [
+        (None, None, 4, None),
+        (20, None, 0, None),
+        (20, None, 4, 400.0),
+        (20, 1150.0, 4, 50.0),
+        (20, 9000.0, 4, 400.0),
+        (None, 1150.0, 0, 50.0),
+        (20, 1050.0, 4, 0.0),
+    ],
+)
+def test_time_left_is_the_pace_or_the_budget_whichever_ends_first(monkeypatch, trials, deadline, ended, left):
+    monkeypatch.setattr(progress, "time", SimpleNamespace(time=lambda: 1100.0))
+    seen = Progress("s", trials, deadline, started=1000.0)
+    seen.counts.update(completed=ended // 2, failed=ended - ended // 2)
+    assert seen.seconds_left() == left
+
+
+# The front's files
+
+
+def test_the_figure_has_the_front_among_all_completed_trials_and_the_control(monkeypatch):
+    drawn = {}
+    keep = lambda points, objectives, chosen, **more: drawn.update(points=points, chosen=chosen, **more)
+    monkeypatch.setattr(closing, "figure", keep)
+    closing.draw(FOUND)
+    assert [drawn["names"][i] for i in drawn["chosen"]] == ["#0 dyprune", "#2 dyprune", "#5 dyprune"]
+    assert len(drawn["points"]) == 7 and drawn["points"][0]["params"] == 10
+    assert drawn["dense"]["accuracy"] == 0.95
+
+
+def test_the_table_of_the_front():
+    rows = closing.summary(Found(TWO, (record(3, 0.5, 1234, params_reduction=4.0, flops_reduction=8.0),))).split("\n")
+    assert rows[2:] == ["| 3 | dyprune | 0.5000 |  | 1,234 | 4.0x | 8.0x |"]
+    tested = Found(TWO, (record(3, 0.5, 1234, test_accuracy=0.25),))
+    assert "| 0.5000 | 0.2500 |" in closing.summary(tested)
+
+
+def test_what_is_logged_of_the_front(tmp_path):
+    layout, tracker = Layout(tmp_path, "s"), Recorder()
+    for member in FOUND.front:
+        layout.trial(member.number).mkdir(parents=True)
+    closing.log_front(tracker, layout, FOUND)
+    assert tracker.of("set_front") == [("set_front", [5, 2, 0])]
+    files = [(number, path.name) for _, number, path in tracker.of("log_artifact")]
+    own = [(n, name) for n in (5, 2, 0) for name in ("config.json", "checkpoint.safetensors")]
+    assert files == [*own, (None, "front.html")]
+    tested, whole = tracker.of("log_metrics")
+    assert tested[1:] == (0, {"test_accuracy": 0.25}, 1)
+    assert whole[1:] == (None, {"hypervolume": FOUND.hypervolume, "front_size": 3}, 10)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "training.own:quarter"])
+def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_path, metric):
+    plain = {
+        "data": {"name": "digits", "train_size": 300, "validation_size": 200},
+        "model": "lenet-300-100",
+        "training": {"epochs": 1, "metric": metric, "optimizer": {"name": "sgd", "lr": 0.1}},
+        "recipe": "dense",
+    }
+    config = TrialConfig.from_dict(plain)
+    data = data_of(config.data)
+    trial = Trial(config, data, tmp_path)
+    trial.run_epoch()
+    (value,) = closing.test_accuracy([(plain, str(tmp_path))], 0)
+    expected = evaluate(trial.model, data, data.test())[1] if metric == "accuracy" else 0.25
+    assert value == expected != evaluate(trial.model, data, data.validation)[1]
