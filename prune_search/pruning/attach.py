@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.errors import UserError
-from prune_search.pruning.context import Batches
+from prune_search.pruning.context import Batches, Probe
 from prune_search.pruning.pruner import Pruner
 from prune_search.pruning.recipe import Recipe, RecipeError, resolve
 
@@ -22,6 +22,7 @@ def prune(
     epochs: int,
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     batches: Batches | None = None,
+    probe: Probe | None = None,
     evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
     example_input: Tensor | None = None,
     seed: int = 0,
@@ -45,6 +46,8 @@ def prune(
         optimizer: Holds the model's parameters. Where the network shrinks, its parameters are replaced in place.
         epochs: The most epochs you will train: lengths below 1 in a recipe are fractions of it.
         loss, batches, evaluate, example_input: For the parts that need them; see :class:`Pruner`.
+        probe: Training images for the parts that measure on a fixed set, class-balanced and not augmented. Without it,
+            the first images that ``batches`` yields.
         seed: Everything random is drawn from (seed, epoch).
 
     Raises:
@@ -61,6 +64,7 @@ def prune(
         epochs=epochs,
         loss=loss,
         batches=batches,
+        probe=probe,
         evaluate=evaluate,
         example_input=example_input,
         seed=seed,
