@@ -14,13 +14,18 @@ BATCH = 256
 
 
 def losses(context: Context, inputs: Tensor, labels: Tensor, *, temperature: float = 1.0) -> Iterator[Tensor]:
-    """The loss in batches of :data:`BATCH`, each weighted by its share: they sum to the mean loss. With graph."""
+    """The loss in batches of :data:`BATCH`, each weighted by its share: they sum to the mean loss. With graph.
+
+    ``temperature`` divides the model's outputs.
+    """
     for batch, answers in zip(inputs.split(BATCH), labels.split(BATCH), strict=True):
         yield context.loss(context.model(batch) / temperature, answers) * (len(answers) / len(labels))
 
 
 @measurement("gradient", needs=("probe", "loss"))
-def gradient(context: Context, *, images: int | None = None, per_class: int | None = None) -> tuple[Masks, Passes]:
+def gradient(
+    context: Context, *, images: int | None = None, per_class: int | None = None, temperature: float = 1.0
+) -> tuple[Masks, Passes]:
     """Mean gradient of the loss over the probe for every prunable weight, pruned ones included.
 
     In eval mode, float of the parameters' dtype; zero where a parameter is frozen or takes no part.
@@ -29,7 +34,7 @@ def gradient(context: Context, *, images: int | None = None, per_class: int | No
     parameters = {name: p for name, p in context.parameters.items() if p.requires_grad}
     total = {name: torch.zeros_like(p) for name, p in context.parameters.items()}
     with traceless(context.model):
-        for loss in losses(context, inputs, labels):
+        for loss in losses(context, inputs, labels, temperature=temperature):
             gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             for name, value in zip(parameters, gradients, strict=True):
                 if value is not None:
