@@ -45,10 +45,19 @@ _DYNAMIC: dict[str, Any] = {
     "final_epochs": 0.25,
 }
 
+def _at_start(score: str, iterations: int) -> dict[str, Any]:
+    """Pruning at initialisation to 90 % by ``score``; nothing is pruned during training."""
+    start = {"schedule": {"exponential": {"final_sparsity": 0.9}}, "distribution": "global"}
+    return {"schedule": "none", "dense_epochs": 0, "at_start": {"score": score, **start, "iterations": iterations}}
+
+
 _PRESETS: dict[str, dict[str, Any]] = {
     "dense": {"schedule": "none", "removal": "never", "dense_epochs": 0},
     "magnitude": {"dense_epochs": 0.1, "final_epochs": 0.3},
     "random": {"score": "random", "dense_epochs": 0.1, "final_epochs": 0.3},
+    "snip": _at_start("snip", 1),
+    "grasp": _at_start("grasp", 1),
+    "synflow": _at_start("synflow", 100),
     "dyprune": {**_DYPRUNE, "round": {"max_epochs": 0.12}, "final_epochs": 0.3},
     "dyprune-authors": {**_DYPRUNE, "rewind": {"none": {"optimizer": "fresh"}}, "final_epochs": 1},
     "imp": {**_IMP, "rewind": {"weights": {"epoch": 0.02}}},
@@ -74,6 +83,13 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "magnitude": "control: global magnitude pruning on a cubic schedule (Zhu & Gupta 2017, arXiv 1710.01878); "
         "lengths are our choice",
         "random": "control: as magnitude, with random scores",
+        "snip": "Lee et al. 2019, SNIP, arXiv 1810.02340: one global ranking at the start, 10 images per class (read in "
+        "the SynFlow authors' code); balanced images and 90 % are our choice",
+        "grasp": "Wang et al. 2020, GraSP, arXiv 2002.07376: one global ranking at the start, 10 images per class, "
+        "temperature 200 (read in the SynFlow authors' code, which scores in eval mode and re-draws no layer); balanced "
+        "images and 90 % are our choice",
+        "synflow": "Tanaka et al. 2020, SynFlow, arXiv 2006.05467: 100 exponential steps at the start, global ranking "
+        "(read in the authors' code); float64, neutral batch norms, zero biases and 90 % are our choice",
         "dyprune": "Jonker et al., DyPrune, EPIA 2023 (rate and trigger read in the authors' code); longest round of "
         "0.12 of the epochs, free final epochs, kept biases and optimizer are our choice",
         "dyprune-authors": "Jonker et al., DyPrune, EPIA 2023: the bare rule with the optimizer rebuilt at events, without "

@@ -57,6 +57,7 @@ RECIPES = [
     {"preset": "random", "schedule": {"cubic": {"final_sparsity": 0.9}}},
     {"preset": "magnitude", "distribution": "erk", "stopping": "plateau", "recalibrate_batchnorm": 2},
     {"preset": "dyprune-authors", "stopping": "every", "rewind": {"none": {"optimizer": "fresh", "biases": "redrawn"}}},
+    {"preset": "snip", "at_start": {"iterations": 3}},
 ]
 
 
@@ -101,6 +102,13 @@ def test_an_event_shows_in_the_next_report(data):
     lives = [50_200, *trial.pruner.history.live_after_masking]
     assert [r.live_after_masking for r in trial.reports] == [lives[r.events] for r in trial.reports]
     assert trial.reports[-1].epoch == 8 and events == [2, 4, 6]
+
+
+def test_a_network_pruned_at_the_start_trains_to_the_cap(data):
+    trial = finish(Trial(config(recipe="synflow"), data, None))
+    assert [r.live_after_masking for r in trial.reports] == [5_020] * 8
+    assert (trial.reports[-1].events, trial.reason) == (0, "no further event")
+    assert trial.reports[-1].train_flops == 100 * 6 * 50_200 + 8 * 6 * 300 * 5_020
 
 
 def test_training_flops_are_those_of_the_live_weights(data):
