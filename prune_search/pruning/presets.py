@@ -45,6 +45,7 @@ _DYNAMIC: dict[str, Any] = {
     "final_epochs": 0.25,
 }
 
+
 def _at_start(score: str, iterations: int) -> dict[str, Any]:
     """Pruning at initialisation to 90 % by ``score``; nothing is pruned during training."""
     start = {"schedule": {"exponential": {"final_sparsity": 0.9}}, "distribution": "global"}
