@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from pruning.nets import Residual, conv_net, grouped_net, pruner, small_net
+from pruning.nets import Residual, conv_net, grouped_net, pruner
 from torch import nn
 from torch.func import functional_call, grad, jvp
 from torch.utils.flop_counter import FlopCounterMode
