@@ -85,6 +85,7 @@ class Context:
         generator: CPU random generator, seeded by (training seed, epoch): a resumed trial draws the same numbers.
         batches: ``batches(n)`` yields n training batches (inputs, labels), not augmented.
         probe: A fixed set of training images; see :class:`Probe`.
+        train_images: How many images an epoch trains on, None where that is not known.
         loss: ``loss(outputs, labels)``, the mean over the batch.
         evaluate: ``evaluate(masks)`` is (validation loss, validation accuracy) of the network under other masks.
         example_input: One batch the model accepts.
@@ -104,6 +105,7 @@ class Context:
     example_input: Tensor | None
     history: History
     probe: Probe | None = None
+    train_images: int | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     partition: str = "net"
     candidate: Callable[[int], Masks | None] | None = None

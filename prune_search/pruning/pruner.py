@@ -59,6 +59,7 @@ class Pruner:
         batches: ``batches(n)`` yields n training batches (inputs, labels), not augmented.
         probe: A fixed, class-balanced set of training images; see :class:`Probe`. Without it the first images that
             ``batches`` yields serve, kept in memory.
+        train_images: How many images an epoch trains on: measurements are kept small against it.
         evaluate: ``evaluate(model)`` is (validation loss, validation accuracy).
         example_input: One batch the model accepts; where given, every removal at an event is proven on it.
         seed: Everything random is drawn from (seed, epoch).
@@ -77,6 +78,7 @@ class Pruner:
         loss: Callable[[Tensor, Tensor], Tensor] | None = None,
         batches: Batches | None = None,
         probe: Probe | None = None,
+        train_images: int | None = None,
         evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
         example_input: Tensor | None = None,
         seed: int = 0,
@@ -86,6 +88,7 @@ class Pruner:
         self.model, self.recipe, self.optimizer, self.epochs = model, recipe, optimizer, epochs
         self.loss, self.batches, self.example_input, self.seed = loss, batches, example_input, seed
         self.probe = probe or (probe_from(batches) if batches else None)
+        self.train_images = train_images
         self._evaluate = evaluate
         self._check_inputs()
         self.masks: Masks = {
@@ -158,7 +161,8 @@ class Pruner:
         """
         context = self._context()
         history = self.history
-        reason = rounds.ended(self.recipe, history, self.recipe.stopping.ended(context, self.states["stopping"]))
+        answer = None if self.exhausted else self.recipe.stopping.ended(context, self.states["stopping"])
+        reason = rounds.ended(self.recipe, history, answer)
         if history.epoch >= history.epochs:
             return Outcome(finished=True, reason="epochs")
         event = removed = False
@@ -257,6 +261,7 @@ class Pruner:
             generator=generator,
             batches=self.batches,
             probe=self.probe,
+            train_images=self.train_images,
             loss=self.loss,
             evaluate=self._evaluate_masks if self._evaluate else None,
             example_input=self.example_input,

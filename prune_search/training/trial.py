@@ -89,6 +89,7 @@ class Trial:
             loss=self.loss,
             batches=self.sample_batches,
             probe=functools.cache(self._draw_probe),
+            train_images=len(data.train.labels),
             evaluate=self._try,
             example_input=self.example,
             seed=config.seed,
