@@ -45,6 +45,20 @@ _DYNAMIC: dict[str, Any] = {
     "final_epochs": 0.25,
 }
 
+_INFCOP: dict[str, Any] = {
+    "schedule": {"per-round": {"rate": 0.2}},
+    "rewind": {"weights": {"epoch": 0.02}},
+    "round": {"max_epochs": 0.15, "accuracy_gate": 0.02, "accuracy_exit": True},
+    "dense_epochs": 0.15,
+    "final_epochs": 0.3,
+}
+
+_INFCOP_SOURCE = (
+    "Gharatappeh & Yasaei Sekeh 2025, InfCoP, arXiv 2501.15592: iterative magnitude pruning whose rounds end when the {} "
+    "flow {} or the dense accuracy is regained; an early rewinding point, the rate, the accuracy gate, a full last round "
+    "and all lengths are our choice"
+)
+
 
 def _at_start(score: str, iterations: int) -> dict[str, Any]:
     """Pruning at initialisation to 90 % by ``score``; nothing is pruned during training."""
@@ -74,6 +88,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "set": {**_DYNAMIC, "growth": "random"},
     "rigl": {**_DYNAMIC, "growth": "gradient"},
+    "infcop-if": {**_INFCOP, "stopping": "information-flow"},
+    "infcop-gf": {**_INFCOP, "stopping": "gradient-flow"},
 }
 
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType({n: {**_BASE, **p} for n, p in _PRESETS.items()})
@@ -107,5 +123,7 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "at constant sparsity, ERK; no exchange in the last quarter is our choice",
         "rigl": "Evci et al. 2020, arXiv 1911.11134, from memory of the paper: 30 % (cosine to 0 at 75 % of training) "
         "exchanged by gradient, ERK; after every epoch instead of every 100 steps is our choice",
+        "infcop-if": _INFCOP_SOURCE.format("information", "stops approaching the dense network's"),
+        "infcop-gf": _INFCOP_SOURCE.format("gradient", "is near the dense network's"),
     }
 )
