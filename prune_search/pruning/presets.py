@@ -46,7 +46,7 @@ _DYNAMIC: dict[str, Any] = {
 }
 
 _INFCOP: dict[str, Any] = {
-    "schedule": {"per-round": {"rate": 0.2}},
+    "schedule": "pq-index",
     "rewind": {"weights": {"epoch": 0.02}},
     "round": {"max_epochs": 0.15, "accuracy_gate": 0.02, "accuracy_exit": True},
     "dense_epochs": 0.15,
@@ -54,8 +54,8 @@ _INFCOP: dict[str, Any] = {
 }
 
 _INFCOP_SOURCE = (
-    "Gharatappeh & Yasaei Sekeh 2025, InfCoP, arXiv 2501.15592: iterative magnitude pruning whose rounds end when the {} "
-    "flow {} or the dense accuracy is regained; an early rewinding point, the rate, the accuracy gate, a full last round "
+    "Gharatappeh & Yasaei Sekeh 2025, InfCoP, arXiv 2501.15592 (authors' code): SAP pruning whose rounds end when the {} "
+    "flow {} or the dense accuracy is regained; an early rewinding point, the accuracy gate, a full last round "
     "and all lengths are our choice"
 )
 

@@ -10,5 +10,6 @@ from prune_search.pruning import registry
 def own(monkeypatch):
     """Register parts and measurements for one test."""
     registry.parts("score")
+    contexts.measurements()
     monkeypatch.setattr(registry, "_PARTS", {axis: dict(known) for axis, known in registry._PARTS.items()})
     monkeypatch.setattr(contexts, "MEASUREMENTS", dict(contexts.MEASUREMENTS))
