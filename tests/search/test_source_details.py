@@ -112,8 +112,9 @@ def test_a_trial_that_was_stopped_before_its_first_report_was_stopped(tmp_path):
 
 def test_a_trial_that_someone_else_failed_is_read_as_failed(tmp_path):
     made, _, layout, spec = source(tmp_path)
-    made.next()
-    assert read(layout, spec).records[0].state == "running"
+    job = made.next()
+    (running,) = read(layout, spec).records
+    assert (running.state, running.config, running.params) == ("running", job.config, made.trials()[0].params)
     made.study.tell(0, state=optuna.trial.TrialState.FAIL)
     assert read(layout, spec).records[0].state == "failed"
 

@@ -17,7 +17,7 @@ from prune_search.spec.config import AdamWConfig, SgdConfig, TrialConfig
 from prune_search.training import checkpoint
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import accuracy, evaluate, logits
-from prune_search.training.files import CHECKPOINT
+from prune_search.training.files import CHECKPOINT, REPORTS, read_reports
 from prune_search.training.optim import build_optimizer, factor
 from prune_search.training.outcomes import NonFiniteLoss, reason_of
 from prune_search.training.trial import Trial
@@ -99,6 +99,15 @@ def test_a_checkpoint_is_replaced_only_when_the_new_one_is_whole(tmp_path, monke
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path / "c", {"epoch": 2})
     assert checkpoint.load(tmp_path / "c") == {"epoch": 1}
+
+
+def test_whoever_reads_reports_sees_all_of_a_version(tmp_path, data):
+    trial = Trial(config(), data, tmp_path)
+    trial.run_epoch()
+    with open(tmp_path / REPORTS) as reader:
+        trial.run_epoch()
+        assert len(reader.readlines()) == 1
+    assert [report.epoch for report in read_reports(tmp_path)] == [1, 2]
 
 
 def test_checkpoints_take_tensors_that_share_memory_or_are_transposed(tmp_path):
@@ -263,6 +272,7 @@ def test_learning_rates_restart_at_events_and_such_a_trial_ends_with_its_last_ro
     by_horizon = Trial(config(recipe, schedule={"name": "cosine", "horizon": "round"}), data, None)
     by_restart = Trial(config(restart, schedule="cosine"), data, None)
     seen = rates(by_horizon)
+    assert len(seen) == 5 * 6
     assert seen == rates(by_restart)
     assert [seen[epoch * 6] for epoch in range(5)] == pytest.approx([0.1, 0.05, 0.1, 0.05, 0.025])  # event after 2
     assert by_horizon.reason == by_restart.reason == "most events reached"
