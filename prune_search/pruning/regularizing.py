@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from prune_search.pruning.context import Context
@@ -21,7 +22,11 @@ class Regularizer(Part):
         """Called after every optimizer step, before the masks are applied."""
 
 
-def with_gradients(context: Context) -> tuple[list[Tensor], list[Tensor]]:
-    """The prunable weights that have a gradient now, detached, and their gradients."""
+def penalise(context: Context, strength: float, slopes: Callable[[list[Tensor]], list[Tensor]]) -> None:
+    """Add ``strength`` times the slope of a penalty to the gradient of every prunable weight that has one now."""
+    import torch
+
     pairs = [(p.detach(), p.grad) for p in context.parameters.values() if p.grad is not None]
-    return [weight for weight, _ in pairs], [gradient for _, gradient in pairs]
+    if pairs:
+        weights, gradients = map(list, zip(*pairs, strict=True))
+        torch._foreach_add_(gradients, slopes(weights), alpha=strength)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prune_search.pruning.context import Context
 from prune_search.pruning.registry import hyper, part
-from prune_search.pruning.regularizing import Regularizer, with_gradients
+from prune_search.pruning.regularizing import Regularizer, penalise
 
 
 @part("regularizer", "l1", source="the lasso, Tibshirani 1996; Han et al. 2015, arXiv 1506.02626; our choice of range")
@@ -18,6 +18,4 @@ class L1(Regularizer):
     def before_step(self, context: Context, state: dict) -> None:
         import torch
 
-        weights, gradients = with_gradients(context)
-        if weights:
-            torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=self.strength)
+        penalise(context, self.strength, torch._foreach_sign)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prune_search.pruning.context import Context
 from prune_search.pruning.registry import hyper, part
-from prune_search.pruning.regularizing import Regularizer, with_gradients
+from prune_search.pruning.regularizing import Regularizer, penalise
 
 
 @part("regularizer", "l2", source="ridge; Han et al. 2015, arXiv 1506.02626; our choice of range")
@@ -18,8 +18,4 @@ class L2(Regularizer):
     strength: float = hyper(1e-4, low=1e-6, high=1e-2, log=True, at_least=0)
 
     def before_step(self, context: Context, state: dict) -> None:
-        import torch
-
-        weights, gradients = with_gradients(context)
-        if weights:
-            torch._foreach_add_(gradients, weights, alpha=self.strength)
+        penalise(context, self.strength, lambda weights: weights)
