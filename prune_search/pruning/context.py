@@ -120,7 +120,7 @@ class Context:
     @functools.cached_property
     def parameters(self) -> dict[str, nn.Parameter]:
         """The prunable parameters by name."""
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         return {name: parameters[name] for name in self.masks}
 
     def weights(self) -> dict[str, Tensor]:

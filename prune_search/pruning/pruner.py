@@ -233,7 +233,7 @@ class Pruner:
 
     def _refresh(self) -> None:
         """Look up the parameters again and apply the masks: after anything that replaced either."""
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         self._parameters = [parameters[name] for name in self.masks]
         self._multipliers = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
         self._during = self._context()
@@ -285,7 +285,7 @@ class Pruner:
                 )
 
     def _evaluate_masks(self, masks: Masks) -> tuple[float, float]:
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         saved = {name: parameters[name].detach().clone() for name in masks}
         try:
             with torch.no_grad():
@@ -346,7 +346,7 @@ class Pruner:
 
     def _set_masks(self, masks: Masks) -> None:
         check_layers(masks)
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self.model.named_parameters(remove_duplicate=False))
         for name, mask in masks.items():
             grown = mask & ~self.masks[name]
             if grown.any():

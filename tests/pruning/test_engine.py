@@ -315,3 +315,20 @@ def test_overrides_merge_into_the_presets_part_or_replace_it():
     assert nested == merged
     replaced = resolve({"preset": "dyprune", "stopping": {"every": {"epochs": 3}}, "removal": "at-end"})
     assert (replaced.stopping.name, replaced.stopping.epochs, replaced.removal.name) == ("every", 3, "at-end")
+
+
+def test_a_layer_that_shares_its_weight_with_an_embedding_before_it():
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(6, 4)
+            self.head = nn.Linear(4, 6, bias=False)
+            self.head.weight = self.embedding.weight
+
+        def forward(self, tokens):
+            return self.head(self.embedding(tokens).mean(1))
+
+    model = Tied()
+    engine = pruner(model, {"schedule": {"one-shot": {"final_sparsity": 0.5}}, "dense_epochs": 1, "removal": "never"})
+    assert engine.epoch_end(loss=1.0, accuracy=0.5).event
+    assert int((model.embedding.weight == 0).sum()) == 12
