@@ -291,6 +291,11 @@ def test_layers_that_have_fewer_left_pass_the_rest_on(name):
     assert pools(6) == [3, 3]  # of the layers as they were, not of what is left of them
 
 
+def test_uniform_shares_follow_the_sizes_of_layers():
+    masks = {"a": torch.ones(2, 4, dtype=torch.bool), "b": torch.ones(1, 4, dtype=torch.bool)}
+    assert [pool.keep for pool in parts("distribution")["uniform"]().pools(6, masks)] == [4, 2]
+
+
 def test_no_cap_is_exceeded_by_rounding():
     assert apportion([1, 1], [2, 8], 5) == [2, 3]
 
@@ -326,17 +331,24 @@ def test_a_round_ends_on_a_plateau_of_its_own():
     assert engine.history.events == [4, 10]  # 0.6 is the best of the second round until 0.3 comes
 
 
+STEPS = [1.0, 0.0, 0.0, -0.5, -0.5, -0.5, -0.5, -0.5]
+RISE = [1.0, 0.6, 0.61, 0.3, 0.31, 0.2, 0.1, 0.0]
+RECOVERY = [1.0, 0.8, 0.795, 1.3, 0.7, 0.688, 0.68, 0.675]
+
+
 @pytest.mark.parametrize(
-    ("options", "events"),
+    ("losses", "options", "events"),
     [
-        ({}, [3, 6]),
-        ({"cooldown": 1}, [3, 5, 7]),
-        ({"min_gradient": -0.5}, [3, 6]),
-        ({"max_gradient": 0.5, "cooldown": 0}, [3, 4, 5, 6, 7]),
+        (STEPS, {}, [3, 6]),
+        (STEPS, {"cooldown": 1}, [3, 5, 7]),
+        (STEPS, {"max_gradient": 0.5, "cooldown": 0}, [3, 4, 5, 6, 7]),
+        (RISE, {}, []),
+        (RISE, {"min_gradient": -0.1}, [3]),
+        (RECOVERY, {}, [3, 6]),
+        (RECOVERY, {"reference": "exclude_cooldown"}, [3, 7]),
     ],
 )
-def test_every_option_of_the_loss_gradient_counts(options, events):
-    losses = [1.0, 0.0, 0.0, -0.5, -0.5, -0.5, -0.5, -0.5]
+def test_every_option_of_the_loss_gradient_counts(losses, options, events):
     _, engine = tiny([1.0] * 100, schedule=FIFTH, stopping={"loss-gradient": options})
     go(engine, 8, losses=losses)
     assert engine.history.events == events
@@ -473,7 +485,7 @@ def test_every_axis_is_asked_when_it_says_and_its_state_is_kept(own):
     states = engine.state_dict()["states"]
     asked = {axis: states[axis]["asked"] for axis in axes}
     assert asked == {
-        "score": 2, "schedule": 3, "stopping": 5, "growth": 2, "rewind": 2, "regularizer": 10, "backward": 5
+        "score": 2, "schedule": 3, "stopping": 3, "growth": 2, "rewind": 2, "regularizer": 10, "backward": 5
     }  # fmt: skip
     assert states["rewind"]["live"] == [9, 8]
     assert states["backward"]["live"] == [10, 9, 8, 8, 8]

@@ -368,6 +368,15 @@ def test_a_worker_reports_every_epoch_and_trains_a_finished_trial_no_further(tmp
     assert again["report"] == last["report"]
 
 
+def test_a_worker_takes_the_threads_it_is_given(tmp_path):
+    before = torch.get_num_threads()
+    try:
+        TrialWorker(work(tmp_path) | {"threads": before + 1})
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_worker_outlives_a_trial_that_fails(tmp_path):
     breaks = {"name": "training.own:watching", "breaks": 6 + 6 + 2}
     worker = TrialWorker(work(tmp_path / "a", epochs=4, model=breaks))
