@@ -31,7 +31,7 @@ def sampler(name: str, seed: int, number: int, fixed: Mapping[str, Any] | None =
         "nsgaiii": lambda: optuna.samplers.NSGAIIISampler(seed=one),
         "gp": lambda: optuna.samplers.GPSampler(n_startup_trials=STARTUP, seed=one, deterministic_objective=False),
         "qmc": lambda: optuna.samplers.QMCSampler(
-            seed=seed, warn_independent_sampling=False, warn_asynchronous_seeding=False
+            seed=seed, scramble=True, warn_independent_sampling=False, warn_asynchronous_seeding=False
         ),
         "random": lambda: optuna.samplers.RandomSampler(seed=one),
         "grid": lambda: optuna.samplers.RandomSampler(seed=one),

@@ -162,7 +162,7 @@ class Trial:
         torch.manual_seed(self._seed())
         order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(self._seed()))
         batches = list(order.to(self.device).split(training.batch_size))
-        if len(batches) > 1 and len(batches[-1]) == 1:
+        if len(batches[-1]) == 1 < len(batches[0]):
             batches.pop()
         augmenting = torch.Generator(self.device).manual_seed(self._seed())
         total = torch.zeros((), device=self.device, dtype=torch.float64)
