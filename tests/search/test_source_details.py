@@ -11,6 +11,7 @@ from prune_search.search.adapter import Adapter
 from prune_search.search.jobs import Ended, Job, NoMore, Wait
 from prune_search.search.layout import Layout
 from prune_search.search.results import Record, read
+from prune_search.search.samplers import sampler
 from prune_search.search.source import StudySource
 from prune_search.search.storage import Horizon, open_storage, open_study
 from prune_search.spec import load_spec
@@ -241,3 +242,17 @@ def test_nothing_is_handed_out_once_the_search_shall_stop(tmp_path):
     spy = Spy(Job(0, {}, tmp_path, "#0"))
     assert Adapter(spy, lambda: True, {}, dict).suggest("a") == Adapter.FINISHED
     assert len(spy.jobs) == 1
+
+
+def test_the_seed_moves_a_qmc_sequence_and_repeats_it():
+    def values(seed):
+        study = optuna.create_study(sampler=sampler("qmc", seed, 0))
+        found = []
+        for _ in range(5):
+            trial = study.ask()
+            found.append(trial.suggest_float("x", 0.0, 1.0))
+            study.tell(trial, 0.0)
+        return found[1:]  # the first is independent
+
+    assert values(0) == values(0)
+    assert values(0) != values(1)
