@@ -23,6 +23,7 @@ def prune(
     loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     batches: Batches | None = None,
     probe: Probe | None = None,
+    train_images: int | None = None,
     evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
     example_input: Tensor | None = None,
     seed: int = 0,
@@ -48,6 +49,7 @@ def prune(
         loss, batches, evaluate, example_input: For the parts that need them; see :class:`Pruner`.
         probe: Training images for the parts that measure on a fixed set, class-balanced and not augmented. Without it,
             the first images that ``batches`` yields.
+        train_images: How many images an epoch trains on: measurements are kept small against it.
         seed: Everything random is drawn from (seed, epoch).
 
     Raises:
@@ -65,6 +67,7 @@ def prune(
         loss=loss,
         batches=batches,
         probe=probe,
+        train_images=train_images,
         evaluate=evaluate,
         example_input=example_input,
         seed=seed,

@@ -50,3 +50,18 @@ def test_what_is_missing_is_said():
         prune(model, "lobster", optimizer=optimizer, epochs=3)
     batches = lambda number: [(torch.rand(4, 8), torch.arange(4))] * number
     prune(model, "rigl", optimizer=optimizer, epochs=3, loss=nn.functional.cross_entropy, batches=batches)
+
+
+def test_an_own_loop_may_give_the_probe_and_say_how_many_images_it_trains_on():
+    model, asked = small_net(), []
+
+    def probe(images=None, *, per_class=None):
+        asked.append(images)
+        return torch.rand(images, 8), torch.arange(images) % 4
+
+    recipe = {"stopping": {"gradient-flow": {"images": 512}}, "dense_epochs": 1, "final_epochs": 1, "floor": 0.1}
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    options = {"loss": nn.functional.cross_entropy, "probe": probe, "train_images": 6_000}
+    engine = prune(model, recipe, optimizer=optimizer, epochs=4, **options)
+    engine.epoch_end(loss=1.0, accuracy=0.5)
+    assert asked == [100]  # a sixtieth of the training images
