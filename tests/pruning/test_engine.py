@@ -85,6 +85,12 @@ def test_select_global_against_uniform():
     assert apart["a"].tolist() == apart["b"].tolist() == [False, False, True, True, True]
 
 
+def test_select_by_row_ranks_the_live_units_of_each_row():
+    units = Units(torch.tensor([-3.0, -1, -2, 9, 5, 5, 5, 5]), torch.tensor([True] * 3 + [False] + [True] * 4), 1)
+    kept = select({"a": units}, [Pool(("a",), torch.tensor([2, 3]))], 0.0)
+    assert kept["a"].tolist() == [False, True, True, False, True, True, True, False]
+
+
 def test_apportion_is_exact_and_respects_caps():
     assert apportion([1, 1, 1], [10, 10, 10], 10) == [4, 3, 3]
     assert apportion([100, 1, 1], [5, 10, 10], 15) == [5, 5, 5]

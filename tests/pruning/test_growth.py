@@ -40,7 +40,7 @@ def test_set_drops_the_smallest_and_grows_as_many():
 
 
 def test_rigl_grows_where_the_gradient_is_largest():
-    gradient = [0.1, 0.9, 0.2, 0.8, 0.3, 5.0, 5.0, 0.0, 0.0, 0.0]
+    gradient = [0.1, 0.9, 0.2, -0.8, 0.3, 5.0, 5.0, 0.0, 0.0, 0.0]
     model, engine, outcome = exchange({"gradient": {"fraction": 0.8, "images": 1}}, gradient=gradient, epochs=2)
     # one possible event epoch: progress 1, nothing is exchanged
     assert engine.masks["0.weight"].tolist() == [[False] * 5 + [True] * 5]

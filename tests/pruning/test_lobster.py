@@ -136,8 +136,9 @@ def test_the_search_ends_after_two_events_that_remove_nothing():
     recipe = {"schedule": {"loss-tolerance": {"tolerance": 0.0}}, "stopping": "every", "dense_epochs": 1}
     evaluate = lambda network: (1.0 + int((network[0].weight == 0).sum()), 0.5)
     engine = pruner(model, {**recipe, "removal": "never", "final_epochs": 1}, evaluate=evaluate, epochs=9)
-    for _ in range(3):
-        engine.epoch_end(loss=1.0, accuracy=0.5)
+    engine.epoch_end(loss=1.0, accuracy=0.5)
+    assert not engine.exhausted
+    engine.epoch_end(loss=1.0, accuracy=0.5)
     assert engine.exhausted == "the loss tolerance leaves nothing to prune"
     assert engine.history.events == [] and engine.live == 3
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 
 import pytest
 import torch
@@ -167,6 +166,8 @@ def test_10_masks_shrink_and_rewinds_give_the_start_back():
         assert all(map(torch.equal, engine.states["rewind"]["point"].values(), start.values()))
 
 
-def test_a_float32_rounding_error_keeps_no_weight_more():
-    assert math.ceil(float(bound(torch.tensor([4.0, 1, 1, 0]), 1, 2)) - 4e-9) == 2
+def test_rounding_errors_keep_no_weight_more():
+    assert float(bound(double(1, 4, 7, 9) * 0.1, 1, 2)) > 3  # 21^2 / 147 is 3
+    assert goes([0.1, 0.4, 0.7, 0.9], 1, 2) == 1
     assert goes([4, 1, 1, 0], 1, 2) == 2
+    assert int(removed(torch.tensor(1000), double(900)[0], 0.29, 0.9)) == 29  # 0.29 * 100 is 28.999999999999996
