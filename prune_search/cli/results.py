@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_
 import shutil
 import subprocess
 import time
@@ -34,10 +33,10 @@ def status(
     if not rows:
         console.print(f"no search in {runs.resolve()} yet. Start one: prune-search run search_spaces/digits.yaml")
     for row in rows:
-        console.print(_line(row), soft_wrap=True)
+        console.print(_lines(row), soft_wrap=True)
     while watch and name and layouts[0].driven():
         time.sleep(2)
-        console.print(_line(_state(layouts[0])), soft_wrap=True)
+        console.print(_lines(_state(layouts[0])), soft_wrap=True)
 
 
 def _state(layout) -> dict:
@@ -49,22 +48,31 @@ def _state(layout) -> dict:
     found = read(layout, spec)
     progress.update(found)
     driven = layout.driven()
-    running = json_.loads(layout.status.read_text())["running"] if driven and layout.status.exists() else {}
-    left = sum(record.state == "running" for record in found.records)
+    left = [record for record in found.records if record.state == "running"]
     return {
         "name": layout.name,
         "driven": driven,
         "trials": spec.search.trials,
         "counts": dict(progress.counts),
-        "unfinished": left,
-        "running": running,
+        "unfinished": len(left),
+        "running": {record.number: _running(layout, record) for record in left} if driven else {},
         "best": {key: {"value": value, "trial": trial} for key, (value, trial) in progress.best.items()},
         "front": progress.front,
         "hypervolume": progress.hypervolume,
     }
 
 
-def _line(row: dict) -> str:
+def _running(layout, record) -> dict:
+    from prune_search.training.files import read_reports
+
+    now = {"name": f"#{record.number:03d} {record.recipe}", "epoch": 0}
+    reports = read_reports(layout.trial(record.number))
+    if reports:
+        now |= {key: getattr(reports[-1], key) for key in ("epoch", "accuracy", "sparsity")}
+    return now
+
+
+def _lines(row: dict) -> str:
     counts = ", ".join(f"{count} {state}" for state, count in row["counts"].items()) or "nothing ended yet"
     how = (
         "running"
@@ -73,7 +81,11 @@ def _line(row: dict) -> str:
     )
     best = ", ".join(f"{key} {entry['value']:.6g}" for key, entry in row["best"].items())
     total = f" of {row['trials']}" if row["trials"] else ""
-    return f"{row['name']}: {how}; {counts}{total}; front {len(row['front'])}; best {best or '-'}"
+    lines = [f"{row['name']}: {how}; {counts}{total}; front {len(row['front'])}; best {best or '-'}"]
+    for now in row["running"].values():
+        seen = f", accuracy {now['accuracy']:.4f}, sparsity {now['sparsity']:.4f}" if now["epoch"] else ""
+        lines.append(f"  {now['name']}: epoch {now['epoch']}{seen}")
+    return "\n".join(lines)
 
 
 def pareto(

@@ -63,7 +63,7 @@ class Adapter(Searcher):
         elif result and result.get("state", "running") != "running":
             if report:
                 self._source.report(job, report)
-            self._source.end(job, Ended(result["state"], result["reason"], report))
+            self._source.end(job, Ended(result["state"], result["reason"], report, result["rounds"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the truth."""

@@ -186,7 +186,7 @@ class Search:
             self._tracking.start_trial(job.number, job.name, _shown(job))
             for report in read_reports(job.folder):
                 self._tracking.log(job.number, report)
-            self._tracking.end_trial(job.number, ended.state, ended.reason)
+            self._tracking.end_trial(job.number, ended.state, ended.reason, ended.rounds)
         self.progress.update(self._found())
 
     def _found(self) -> Found:
@@ -205,7 +205,7 @@ class Search:
         self.progress.running[job.number] = {"name": job.name, **shown}
 
     def _ended(self, job: Job, ended: Ended) -> None:
-        self._tracking.end_trial(job.number, ended.state, ended.reason)
+        self._tracking.end_trial(job.number, ended.state, ended.reason, ended.rounds)
         self.progress.running.pop(job.number, None)
         before = set(self.progress.front)
         self.progress.update(self._found())

@@ -30,11 +30,15 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a job ended: a state of :data:`prune_search.training.outcomes.STATES`, why, and its last report."""
+    """How a job ended: a state of :data:`prune_search.training.outcomes.STATES`, why, and its last report.
+
+    ``rounds`` says after which epochs an event came and why the round ended there: ``3: dense; 5: flow plateau``.
+    """
 
     state: str
     reason: str
     report: Report | None
+    rounds: str = ""
 
 
 class Wait:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -27,7 +28,7 @@ class StudySource:
     """Asks and tells one study.
 
     Trials that the study has as RUNNING when it is opened come first, under their own numbers. A trial's configuration
-    is kept as its user attribute ``config``, how it ended as ``ended`` (state, reason, metrics).
+    is kept as its user attribute ``config``, how it ended as ``ended`` (state, reason, metrics, rounds).
 
     Args:
         spec: What is searched.
@@ -84,7 +85,7 @@ class StudySource:
         values = [getattr(ended.report, name, None) for name in self.spec.objectives] if ended.report else []
         finite = bool(values) and all(value is not None and math.isfinite(value) for value in values)
         if ended.state == "completed" and not finite:
-            ended = Ended("failed", "an objective is not finite", ended.report)
+            ended = replace(ended, state="failed", reason="an objective is not finite")
         trial = self._trials.pop(job.number)
         if ended.state == "completed":
             violations = [condition.violation(ended.report.metrics()) for condition in self.spec.constraints]
@@ -92,7 +93,7 @@ class StudySource:
                 trial.set_constraint(str(condition), violation)
             if any(violation > 0 for violation in violations):
                 broken = [str(c) for c, v in zip(self.spec.constraints, violations, strict=True) if v > 0]
-                ended = Ended("infeasible", "not " + ", not ".join(broken), ended.report)
+                ended = replace(ended, state="infeasible", reason="not " + ", not ".join(broken))
         trial.set_user_attr(ENDED, json.dumps(_plain(ended)))
         if ended.state in ("completed", "infeasible"):
             self.study.tell(trial, values)
@@ -155,8 +156,8 @@ def ended_of(trial: FrozenTrial) -> Ended | None:
         return None
     plain = json.loads(text)
     report = Report(**plain["report"]) if plain["report"] else None
-    return Ended(plain["state"], plain["reason"], report)
+    return Ended(plain["state"], plain["reason"], report, plain.get("rounds", ""))
 
 
 def _plain(ended: Ended) -> dict[str, Any]:
-    return {"state": ended.state, "reason": ended.reason, "report": ended.report.metrics() if ended.report else None}
+    return {**vars(ended), "report": ended.report.metrics() if ended.report else None}

@@ -64,9 +64,10 @@ class Store:
             pairs = [RunTag(key, str(value)) for key, value in part]
             self._connection.client().log_batch(run.run_id, tags=pairs, synchronous=True)
 
-    def end_trial(self, number: int, state: str, reason: str | None) -> None:
+    def end_trial(self, number: int, state: str, reason: str | None, rounds: str | None) -> None:
         """Write how the trial ended, then end its run."""
-        self.tag(number, {names.STATE: state} | ({names.REASON: reason} if reason else {}))
+        tags = {names.STATE: state, names.REASON: reason, names.ROUNDS: rounds}
+        self.tag(number, {name: value for name, value in tags.items() if value})
         run = self._run(number)
         self._connection.client().set_terminated(run.run_id, names.STATUS[state])
         run.state = state

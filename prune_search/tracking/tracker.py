@@ -108,19 +108,20 @@ class Tracker:
         """Write metrics of a trial, or of the search (None), whatever was written before."""
         self._queue.put(_Log(number, Row(step, dict(metrics), _now())))
 
-    def end_trial(self, number: int, state: str, reason: str | None = None) -> None:
+    def end_trial(self, number: int, state: str, reason: str | None = None, rounds: str | None = None) -> None:
         """End a trial's run.
 
         Args:
             number: The trial.
             state: completed, stopped, infeasible (MLflow: FINISHED), failed (FAILED) or interrupted (KILLED).
             reason: Why, as ``no_event``.
+            rounds: After which epochs its events came, and why each round ended there.
 
         Raises:
             ValueError: for another state.
         """
         _one_of(state, names.STATUS)
-        self._call(f"ending trial {number}", number, partial(self._store.end_trial, number, state, reason))
+        self._call(f"ending trial {number}", number, partial(self._store.end_trial, number, state, reason, rounds))
 
     def end_search(self, status: str = "FINISHED") -> None:
         """End the parent run as FINISHED, FAILED or KILLED; ValueError for another status."""

@@ -105,6 +105,12 @@ class Trial:
     def epoch(self) -> int:
         return self.pruner.history.epoch
 
+    @property
+    def rounds(self) -> str:
+        """After which epochs an event came, and why the round ended there: ``3: dense; 5: flow plateau``."""
+        history = self.pruner.history
+        return "; ".join(f"{epoch}: {why}" for epoch, why in zip(history.events, history.reasons, strict=True))
+
     def run_epoch(self) -> Report:
         """Train, validate, report, save and decide. Afterwards ``finished`` says whether it was the last.
 

@@ -22,7 +22,7 @@ class TrialWorker(tune.Trainable):
 
     The actor is reused: torch stays imported and the data stay loaded from one trial to the next.
     A result holds ``report`` (metrics by name, as JSON: Tune flattens nested dicts), ``state`` (running, completed,
-    failed), ``reason`` and ``number``.
+    failed), ``reason``, ``rounds`` (why each ended) and ``number``.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -86,6 +86,7 @@ class TrialWorker(tune.Trainable):
             "report": json.dumps(report.metrics()) if report else None,
             "state": state,
             "reason": reason,
+            "rounds": self.trial.rounds if self.trial else "",
             "pid_of_trial": os.getpid(),
             "done": state != "running",
         }

@@ -10,10 +10,14 @@ from pathlib import Path
 import pytest
 import ray
 from cli.command import run
+from search.fakes import report
 from search.small_spaces import write
+from search.test_source import source
 
+from prune_search import Search
 from prune_search.cli.view import clock, draw, number
 from prune_search.search.progress import Progress
+from prune_search.training.files import write_reports
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 
@@ -99,6 +103,23 @@ def test_status_and_pareto(call):
     assert "plotly" in Path("front.html").read_text()[:200_000].lower()
     assert call("pareto", "f")[0] == 0
     assert "f: not running; 4 completed of 4" in call("status")[1]
+
+
+def test_status_of_a_running_search_shows_how_far_each_trial_is(tmp_path, monkeypatch, capsys):
+    layout = Search(write(tmp_path), runs=tmp_path / "runs", name="s").layout
+    made, *_ = source(layout.runs)
+    first, second = made.next(), made.next()
+    first.folder.mkdir(parents=True)
+    write_reports(first.folder, [report(0.5, epoch=1), report(0.75, epoch=2, sparsity=0.9)])
+    status = ["status", "s", "--runs", layout.runs]
+    with layout.driver():
+        shown = run(monkeypatch, capsys, *status)[1].splitlines()
+        running = json.loads(run(monkeypatch, capsys, *status, "--json")[1])["running"]
+    assert shown[0].startswith("s: running; nothing ended yet")
+    assert shown[1:] == [f"  {first.name}: epoch 2, accuracy 0.7500, sparsity 0.9000", f"  {second.name}: epoch 0"]
+    assert running["0"] == {"name": first.name, "epoch": 2, "accuracy": 0.75, "sparsity": 0.9}
+    left = run(monkeypatch, capsys, *status)[1].splitlines()
+    assert len(left) == 1 and "not running, 2 unfinished" in left[0]
 
 
 def test_export_and_register(call, finished):

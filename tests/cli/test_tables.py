@@ -1,9 +1,11 @@
 """Tables of figures: what they say, and that they fit."""
 
 from rich.console import Console
+from search.test_results_details import record
 
-from prune_search.cli.tables import confirm_table
+from prune_search.cli.tables import confirm_table, front_table
 from prune_search.search.confirm import Confirmed
+from prune_search.search.results import Found
 
 
 def item(trial, model, recipe, accuracy, **values):
@@ -13,9 +15,13 @@ def item(trial, model, recipe, accuracy, **values):
 
 
 def printed(rows, controls, width):
+    return lines_of(confirm_table(rows, controls, width), width)
+
+
+def lines_of(table, width):
     console = Console(width=width)
     with console.capture() as capture:
-        console.print(confirm_table(rows, controls, width))
+        console.print(table)
     lines = [line for line in capture.get().splitlines() if line.strip()]
     return [line for line in lines if "──" not in line]
 
@@ -30,7 +36,8 @@ def test_confirmed_figures_differences_and_costs():
     assert cells(wide[1])[-3:] == ["cost", "epochs", "seconds"]
     pruned, dense = (cells(line) for line in wide[2:4])
     assert pruned == "3 imp-lr-rewind 2 98.00±1.00 98.00±1.00 -1.00±1.00 95.00 13,310 0.3 20 2".split()
-    assert dense[:5] == ["0", "dense", "2", "99.00±0.00", "99.00±0.00"]
+    assert dense[:6] == ["0", "dense", "2", "99.00±0.00", "99.00±0.00", "95.00"]
+    assert cells(printed(rows, {3: 0, 0: 0}, 100)[1])[-3:] == ["cost", "epochs", "seconds"]
     narrow = printed(rows, {3: 0, 0: 0}, 80)
     assert cells(narrow[1])[-2:] == ["sparse", "params"]
     assert cells(narrow[2]) == pruned[:8]
@@ -47,3 +54,13 @@ def test_each_model_has_its_own_control():
     lines = [cells(line) for line in printed(rows, {1: 0, 2: 4}, 120)[2:]]
     assert lines[0][:3] == ["1", "lenet-5", "sap"] and lines[0][6] == "-1.00±0.00"
     assert lines[1][:3] == ["2", "lenet-300-100", "sap"] and lines[1][6] == "-1.00±0.00"
+
+
+def test_the_front_shows_every_objective_once():
+    objectives = {"accuracy": "maximize", "flops": "minimize", "train_flops": "minimize"}
+    figures = {"params_reduction": 9.96, "flops_reduction": 20.0, "sparsity": 0.9876, "train_flops": 123_456.7}
+    found = Found(objectives, (record(3, 0.98, 1_234, **figures), record(1, 0.5, 1_234, state="failed")))
+    title, head, row = (line.replace("┃", " ").replace("│", " ") for line in lines_of(front_table(found), 120)[:5:2])
+    assert title.startswith("front: 1 of 1 completed trials")
+    assert cells(head) == "trial recipe valid. test params fewer FLOPs sparse train flops".split()
+    assert cells(row) == "3 dyprune 0.9800 - 1,234 10.0x 20.0x 0.9876 123,457".split()

@@ -22,7 +22,8 @@ def test_a_balanced_draw_takes_from_every_class_in_turn():
 
 
 def test_other_labels_are_drawn_uniformly():
-    assert len(balanced(torch.rand(9, 2), 4).unique()) == 4
+    for labels in (torch.rand(9, 2), torch.arange(18).reshape(9, 2), torch.rand(9)):
+        assert len(balanced(labels, 4).unique()) == 4
 
 
 def test_a_probe_from_batches_is_fixed_and_balanced():
@@ -39,6 +40,7 @@ def test_a_probe_from_batches_is_fixed_and_balanced():
     assert torch.equal(probe(25)[0], inputs)
     assert asked == [1, 2, 4]
     assert probe(per_class=2)[1].bincount().tolist() == [2] * 5
+    assert probe_from(batches)(per_class=5)[1].bincount().tolist() == [5] * 5
 
 
 def test_what_is_missing_is_said():

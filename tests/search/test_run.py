@@ -107,6 +107,7 @@ def test_every_outcome_has_a_name_and_none_ends_the_search(tmp_path, cluster):
         assert tags["mlflow.parentRunId"] == parent.info.run_id
         assert tags["prune_search.search"] == "o"
         assert (tags["prune_search.state"], tags["prune_search.reason"].split(":")[0]) == states[int(number)]
+        assert tags.get("prune_search.rounds") == {"3": "1: epochs"}.get(number)
         assert run.data.params["recipe"] == wanted[int(number)]["recipe"]
         on_front = int(number) in {record.number for record in found.front}
         assert tags.get("prune_search.front", "false") == str(on_front).lower()

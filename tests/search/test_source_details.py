@@ -12,7 +12,7 @@ from prune_search.search.jobs import Ended, Job, NoMore, Wait
 from prune_search.search.layout import Layout
 from prune_search.search.results import Record, read
 from prune_search.search.samplers import sampler
-from prune_search.search.source import StudySource
+from prune_search.search.source import StudySource, ended_of
 from prune_search.search.storage import Horizon, open_storage, open_study
 from prune_search.spec import load_spec
 
@@ -96,7 +96,8 @@ def test_of_several_constraints_the_broken_ones_are_named_and_a_limit_that_is_me
     text = SMALL + 'constraints: {accuracy: ">= 0.75", loss: "<= 0.5", params: "<= 1000"}\n'
     made, ended, layout, spec = source(tmp_path, text=text, trials=2)
     results = iter([report(0.75, 1000, loss=0.5), report(0.5, 1000, loss=0.75)])
-    drain(made, lambda job: Ended("completed", "epochs", next(results)))
+    drain(made, lambda job: Ended("completed", "epochs", next(results), "1: dense"))
+    assert [ended_of(trial).rounds for trial in made.trials()] == ["1: dense"] * 2
     assert ended[0].state == "completed"
     assert (ended[1].state, ended[1].reason) == ("infeasible", "not accuracy >= 0.75, not loss <= 0.5")
     assert [(t.state.name, t.values) for t in made.trials()] == [("COMPLETE", [0.75, 1000]), ("COMPLETE", [0.5, 1000])]
@@ -206,11 +207,12 @@ class Spy:
         self.told.append((job.number, seen.epoch))
 
     def end(self, job, ended):
-        self.told.append((job.number, ended.state, ended.reason, ended.report and ended.report.epoch))
+        self.told.append((job.number, ended.state, ended.reason, ended.report and ended.report.epoch, ended.rounds))
 
 
 def result(epoch, state="running", reason=""):
-    return {"report": json.dumps(report(epoch=epoch).metrics()), "state": state, "reason": reason}
+    text = json.dumps(report(epoch=epoch).metrics())
+    return {"report": text, "state": state, "reason": reason, "rounds": "1: dense"}
 
 
 def test_results_go_to_the_job_they_are_of(tmp_path):
@@ -229,12 +231,12 @@ def test_results_go_to_the_job_they_are_of(tmp_path):
     asking.on_trial_result("a", result(1))
     asking.on_trial_complete("a", result(2, "completed", "epochs"))
     asking.on_trial_complete("b", result(3), error=True)
-    asking.on_trial_complete("c", {"report": None, "state": "failed", "reason": "nan_loss"})
+    asking.on_trial_complete("c", {"report": None, "state": "failed", "reason": "nan_loss", "rounds": ""})
     asking.on_trial_complete("d", result(1))  # cut off while it ran: it has not ended
     asking.on_trial_complete("a", result(2, "completed", "epochs"))
     assert spy.told == [
-        (5, 1), (4, 1), (4, 2), (4, "completed", "epochs", 2), (5, "failed", "worker_died", 3),
-        (6, "failed", "nan_loss", None),
+        (5, 1), (4, 1), (4, 2), (4, "completed", "epochs", 2, "1: dense"), (5, "failed", "worker_died", 3, ""),
+        (6, "failed", "nan_loss", None, ""),
     ]  # fmt: skip
 
 

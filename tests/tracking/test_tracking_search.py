@@ -25,7 +25,7 @@ def test_parent_and_children(tracker, runs, place, request, report):
     one.log(7, report(2, accuracy=0.75, latency_ms=3.5))
     one.log_metrics(None, {"hypervolume": 0.25}, step=8)
     one.set_tags(7, {"note": "odd"})
-    one.end_trial(7, "completed", "no_event")
+    one.end_trial(7, "completed", "no_event", "3: dense; 5: plateau")
     assert one.flush(60)
 
     (parent,), (first, second) = runs("search"), runs("trial")
@@ -43,6 +43,7 @@ def test_parent_and_children(tracker, runs, place, request, report):
         "prune_search.trial": "7",
         "prune_search.state": "completed",
         "prune_search.reason": "no_event",
+        "prune_search.rounds": "3: dense; 5: plateau",
         "mlflow.parentRunId": parent.info.run_id,
         "note": "odd",
     }
