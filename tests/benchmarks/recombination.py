@@ -62,10 +62,13 @@ def _ranges(part: Any) -> dict[str, Any]:
 
 
 def search(name: str, overrides: list[str], runs: Path) -> Found:
-    """Run a search, or read it if it has been run."""
+    """Run a search; one that was cut off goes on, one that has ended is read."""
     if name in searches(runs):
         layout = existing(runs, name)
-        return read(layout, layout.spec())
+        spec = layout.spec()
+        found = read(layout, spec)
+        ended = sum(record.state != "running" for record in found.records) == spec.search.trials
+        return found if ended else Search.resume(name, runs=runs).run()
     return Search(load_spec(SPACE, overrides), runs=runs, name=name).run()
 
 
