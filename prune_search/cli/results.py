@@ -24,6 +24,8 @@ def status(
     """Where searches stand: trials by state, best values, front."""
     from prune_search.search.layout import existing, searches
 
+    if watch and not name:
+        raise UserError(f"--watch needs the name of a search. Known: {', '.join(searches(runs)[-8:]) or 'none yet'}.")
     names = [name] if name else searches(runs)
     layouts = [existing(runs, each) for each in names]
     rows = [_state(layout) for layout in layouts]
@@ -32,11 +34,20 @@ def status(
         return
     if not rows:
         console.print(f"no search in {runs.resolve()} yet. Start one: prune-search run search_spaces/digits.yaml")
+    if watch and rows[0]["driven"]:
+        _watch(layouts[0])
+        rows = [_state(layouts[0])]
     for row in rows:
         console.print(_lines(row), soft_wrap=True)
-    while watch and name and layouts[0].driven():
-        time.sleep(2)
-        console.print(_lines(_state(layouts[0])), soft_wrap=True)
+
+
+def _watch(layout) -> None:
+    from prune_search.cli.view import INTERVAL, View
+    from prune_search.search.progress import Progress
+
+    with View(lambda: Progress.read(layout), console):
+        while layout.driven():
+            time.sleep(INTERVAL)
 
 
 def _state(layout) -> dict:
@@ -48,28 +59,18 @@ def _state(layout) -> dict:
     found = read(layout, spec)
     progress.update(found)
     driven = layout.driven()
-    left = [record for record in found.records if record.state == "running"]
+    left = sum(record.state == "running" for record in found.records)
     return {
         "name": layout.name,
         "driven": driven,
         "trials": spec.search.trials,
         "counts": dict(progress.counts),
-        "unfinished": len(left),
-        "running": {record.number: _running(layout, record) for record in left} if driven else {},
+        "unfinished": left,
+        "running": Progress.read(layout).running if driven else {},
         "best": {key: {"value": value, "trial": trial} for key, (value, trial) in progress.best.items()},
         "front": progress.front,
         "hypervolume": progress.hypervolume,
     }
-
-
-def _running(layout, record) -> dict:
-    from prune_search.training.files import read_reports
-
-    now = {"name": f"#{record.number:03d} {record.recipe}", "epoch": 0}
-    reports = read_reports(layout.trial(record.number))
-    if reports:
-        now |= {key: getattr(reports[-1], key) for key in ("epoch", "accuracy", "sparsity")}
-    return now
 
 
 def _lines(row: dict) -> str:

@@ -71,7 +71,7 @@ def _run(search, json: bool) -> None:
     if not json:
         console.print(f"search {layout.name}: files in {layout.folder}, messages in {layout.log}", soft_wrap=True)
     with chatter_to(layout.log) as terminal:
-        found = search.run(None if json else View(search.progress, terminal))
+        found = search.run(None if json else View(lambda: search.progress, terminal))
     if json:
         show_json({"name": layout.name, "phase": search.progress.phase, "front": [_plain(r) for r in found.front]})
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console, Group
@@ -18,9 +19,9 @@ INTERVAL = 0.5
 
 
 class View:
-    """Shows a :class:`Progress` while it is entered, from a thread of its own."""
+    """Shows the :class:`Progress` that ``progress()`` returns while it is entered, from a thread of its own."""
 
-    def __init__(self, progress: Progress, console: Console):
+    def __init__(self, progress: Callable[[], Progress], console: Console):
         self._progress, self._console = progress, console
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._show, name="view", daemon=True)
@@ -39,7 +40,7 @@ class View:
         if self._console.is_terminal:
             with Live(console=self._console, auto_refresh=False, transient=True) as live:
                 while not self._end.wait(INTERVAL):
-                    live.update(draw(self._progress), refresh=True)
+                    live.update(draw(self._progress()), refresh=True)
         else:
             self._lines()
 
@@ -47,15 +48,14 @@ class View:
         shown, phase = 0, ""
         while True:
             ended = self._end.wait(INTERVAL)
-            if self._progress.phase != phase:
-                phase = self._progress.phase
-                self._console.print(f"[{clock(time.time() - self._progress.started)}] {phase}", markup=False)
-            events = self._progress.events
-            for line in events[shown:]:
+            progress = self._progress()
+            now = clock(time.time() - progress.started)
+            if progress.phase != phase:
+                phase = progress.phase
+                self._console.print(f"[{now}] {phase}", markup=False)
+            for line in progress.events[shown:]:
                 shown += 1
-                self._console.print(
-                    f"[{clock(time.time() - self._progress.started)}] {line}", markup=False, soft_wrap=True
-                )
+                self._console.print(f"[{now}] {line}", markup=False, soft_wrap=True)
             if ended:
                 return
 

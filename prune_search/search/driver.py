@@ -20,7 +20,7 @@ from prune_search.search import closing, execution
 from prune_search.search import layout as layouts
 from prune_search.search.jobs import Ended, Job
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
-from prune_search.search.progress import Progress
+from prune_search.search.progress import Progress, shown
 from prune_search.search.results import TEST_ACCURACY, Found, read, records_of
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
@@ -201,8 +201,7 @@ class Search:
 
     def _reported(self, job: Job, report: Report) -> None:
         self._tracking.log(job.number, report)
-        shown = {"epoch": report.epoch, "accuracy": report.accuracy, "sparsity": report.sparsity}
-        self.progress.running[job.number] = {"name": job.name, **shown}
+        self.progress.running[job.number] = {"name": job.name, **shown(report)}
 
     def _ended(self, job: Job, ended: Ended) -> None:
         self._tracking.end_trial(job.number, ended.state, ended.reason, ended.rounds)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from prune_search.cost.metrics import Report
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.results import Found
+from prune_search.training.files import read_reports
 
 PHASES = ("starting", "searching", "testing the front", "done", "interrupted")
 
@@ -57,6 +60,20 @@ class Progress:
         plain = asdict(self) | {"pid": os.getpid(), "at": time.time()}
         write_json(layout.status, {**plain, "counts": dict(self.counts)})
 
+    @classmethod
+    def read(cls, layout: Layout) -> Progress:
+        """What the driver wrote when a trial last began or ended; running trials as far as their own reports go."""
+        if not layout.status.exists():
+            return cls(layout.name, None, None)
+        plain = json.loads(layout.status.read_text())
+        progress = cls(**{each.name: plain[each.name] for each in fields(cls)})
+        progress.counts = Counter(progress.counts)
+        progress.running = {int(number): entry for number, entry in progress.running.items()}
+        for number, entry in progress.running.items():
+            if reports := read_reports(layout.trial(number)):
+                entry.update(shown(reports[-1]))
+        return progress
+
     @property
     def ended(self) -> int:
         return sum(self.counts.values())
@@ -67,3 +84,8 @@ class Progress:
         if self.trials and self.ended:
             limits.append((time.time() - self.started) / self.ended * (self.trials - self.ended))
         return max(0.0, min(limits)) if limits else None
+
+
+def shown(report: Report) -> dict[str, Any]:
+    """What is shown of a running trial."""
+    return {"epoch": report.epoch, "accuracy": report.accuracy, "sparsity": report.sparsity}

@@ -111,6 +111,9 @@ def test_status_of_a_running_search_shows_how_far_each_trial_is(tmp_path, monkey
     first, second = made.next(), made.next()
     first.folder.mkdir(parents=True)
     write_reports(first.folder, [report(0.5, epoch=1), report(0.75, epoch=2, sparsity=0.9)])
+    progress = Progress("s", 6, None, phase="searching")
+    progress.running = {job.number: {"name": job.name, "epoch": 0} for job in (first, second)}
+    progress.write(layout)
     status = ["status", "s", "--runs", layout.runs]
     with layout.driver():
         shown = run(monkeypatch, capsys, *status)[1].splitlines()

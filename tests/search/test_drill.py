@@ -24,10 +24,10 @@ EPOCHS, TRIALS = 40, 8
 COMMAND = [sys.executable, "-m", "prune_search.cli.main"]
 
 
-def start(tmp_path, *arguments):
+def start(tmp_path, *arguments, out="out.txt"):
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    with open(tmp_path / "out.txt", "ab") as out:
-        return subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=out, stderr=out, env=environment)
+    with open(tmp_path / out, "ab") as file:
+        return subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=file, stderr=file, env=environment)
 
 
 def wait_for(tmp_path, process, condition):
@@ -38,6 +38,12 @@ def wait_for(tmp_path, process, condition):
             return
         time.sleep(0.05)
     pytest.fail(f"the search ended with {process.returncode}: {(tmp_path / 'out.txt').read_text()[-2000:]}")
+
+
+def wait_for_line(path, process, text):
+    while text not in path.read_text():
+        assert process.poll() is None, path.read_text()
+        time.sleep(0.05)
 
 
 def study_of(tmp_path):
@@ -69,9 +75,14 @@ def test_killed_interrupted_and_cut_off_searches_go_on_where_they_were(tmp_path)
 
     process = start(tmp_path, "run", str(space), "--name", "drill")
     enough = lambda status: sum(status["counts"].values()) >= 2 and len(status["running"]) == 2
+    wait_for(tmp_path, process, lambda status: True)
+    watcher = start(tmp_path, "status", "drill", "--watch", out="watched.txt")
     wait_for(tmp_path, process, enough)
+    wait_for_line(tmp_path / "watched.txt", watcher, " completed: ")
     process.send_signal(signal.SIGKILL)
     process.wait()
+    assert watcher.wait() == 0
+    assert "drill: not running, " in (tmp_path / "watched.txt").read_text().splitlines()[-1]
     after_kill = finished(tmp_path)
     running = [t.number for t in study_of(tmp_path)[0].trials if not t.state.is_finished()]
     assert after_kill and running
