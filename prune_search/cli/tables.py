@@ -22,16 +22,21 @@ COLUMNS = {
 
 
 def front_table(found: Found) -> Table:
-    """The front, best first objective on top; fits 80 columns where the objectives are the usual ones."""
-    extra = {name: name.replace("_", " ") for name in found.objectives if name not in (*COLUMNS, "flops")}
+    """The front, best first objective on top. On a narrow terminal names are folded, figures never cut off."""
+    extra = {name: name.replace("_", "\n") for name in found.objectives if name not in (*COLUMNS, "flops")}
     columns = {**COLUMNS, **extra}
     title = f"front: {len(found.front)} of {len(found.completed)} completed trials (accuracy: validation, test)"
-    table = Table(title=title, title_justify="left")
-    for heading in ("trial", "recipe", *columns.values()):
-        table.add_column(heading, justify="left" if heading == "recipe" else "right")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    models = len({record.model for record in found.front}) > 1
+    table.add_column("trial", justify="right", no_wrap=True)
+    for heading in ("model", "recipe") if models else ("recipe",):
+        table.add_column(heading, overflow="fold")
+    for heading in columns.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in found.front:
         metrics = record.metrics()
-        table.add_row(str(record.number), record.recipe, *(_cell(name, metrics.get(name)) for name in columns))
+        names = [record.model, record.recipe] if models else [record.recipe]
+        table.add_row(str(record.number), *names, *(_cell(name, metrics.get(name)) for name in columns))
     return table
 
 

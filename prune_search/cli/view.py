@@ -103,5 +103,5 @@ def clock(seconds: float) -> str:
 
 
 def number(value: float) -> str:
-    """A figure for people: four digits, thousands apart."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    """A figure for people: four digits, or a whole number with thousands apart from a thousand to a billion."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.4g}"

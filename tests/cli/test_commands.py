@@ -233,6 +233,7 @@ def test_clean_keeps_the_front_and_the_results(call, finished):
 def test_figures_for_people():
     assert (clock(65), clock(3700), clock(-1)) == ("1:05", "1:01:40", "0:00")
     assert (number(1234567.0), number(0.98765)) == ("1,234,567", "0.9877")
+    assert (number(999_999_999), number(3_301_920_000_000)) == ("999,999,999", "3.302e+12")
 
 
 @pytest.mark.parametrize("width", [80, 160])
