@@ -16,6 +16,7 @@ from search.test_source import source
 
 from prune_search import Search
 from prune_search.cli.view import clock, draw, number
+from prune_search.search.layout import Layout
 from prune_search.search.progress import Progress
 from prune_search.training.files import write_reports
 
@@ -31,10 +32,8 @@ def finished(tmp_path_factory):
     )
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
-    queue = "[{recipe: dense}, {recipe: dyprune}]"
-    patch.setattr(
-        sys, "argv", ["prune-search", "run", str(write(folder, trials=4, enqueue=queue)), "--name", "f", "--json"]
-    )
+    space = write(folder, trials=4, concurrency=1, enqueue="[{recipe: dense}, {recipe: dyprune}]")
+    patch.setattr(sys, "argv", ["prune-search", "run", str(space), "--name", "f", "--json"])
     from prune_search.cli.main import main
 
     with pytest.raises(SystemExit) as ended:
@@ -125,6 +124,31 @@ def test_status_of_a_running_search_shows_how_far_each_trial_is(tmp_path, monkey
     assert len(left) == 1 and "not running, 2 unfinished" in left[0]
 
 
+def test_confirm_trains_on_new_seeds_and_does_not_repeat_itself(call, finished):
+    layout = Layout(finished / "runs", "f")
+    results = [layout.confirmed(trial, seed) / "result.json" for trial in (0, 1) for seed in (1000, 1001)]
+    written = lambda: [path.stat().st_mtime_ns for path in results]
+    assert call("confirm", "f", "--trial", "1", "--seeds", "2")[0] == 0
+    first = written()
+    confirmed = json.loads((finished / "runs/f/confirm.json").read_text())
+    assert [item["trial"] for item in confirmed] == [1, 0]
+    for item in confirmed:
+        assert item["failed"] == []
+        assert len(set(item["runs"]["loss"])) == 2
+        accuracies = item["runs"]["test_accuracy"]
+        mean = sum(accuracies) / 2
+        error = abs(accuracies[0] - accuracies[1]) / 2
+        assert item["figures"]["test_accuracy"] == pytest.approx({"mean": mean, "standard_error": error})
+        with sqlite3.connect(finished / "runs/mlflow.db") as database:
+            query = (
+                "select m.value from latest_metrics m join tags t on t.run_uuid = m.run_uuid "
+                "where m.key = 'confirmed_test_accuracy' and t.key = 'prune_search.trial' and t.value = ?"
+            )
+            assert database.execute(query, [str(item["trial"])]).fetchall() == [(pytest.approx(mean),)]
+    again = json.loads(call("confirm", "f", "--trial", "1", "--seeds", "2", "--json")[1])
+    assert again == confirmed and written() == first
+
+
 def test_export_and_register(call, finished):
     code, out, _ = call("export", "f", "--trial", "1", "--json", "--register", "small")
     exported = json.loads(out)
@@ -154,10 +178,13 @@ def test_export_without_a_pick_takes_the_knee_and_rules_are_checked(call):
     assert code == 0
     knee = json.loads(out)["trial"]
     assert knee in json.loads(call("status", "f", "--json")[1])["front"]
-    best = json.loads(
-        call("export", "f", "--where", "params > 0", "--maximize", "accuracy", "--format", "pt2", "--json")[1]
-    )
-    assert best["trial"] in range(4)
+    rule = ["--where", "params > 0", "--maximize", "accuracy"]
+    best = json.loads(call("export", "f", *rule, "--format", "safetensors", "--json")[1])["trial"]
+    accuracies = {
+        member["trial"]: member["metrics"]["accuracy"]
+        for member in json.loads(call("pareto", "f", "--json")[1])["front"]
+    }
+    assert accuracies[best] == max(accuracies.values())
     for arguments, words in (
         (["--where", "accuracy > 1"], "No trial fulfils"),
         (["--where", "accuracy >"], "accuracy"),

@@ -1,4 +1,4 @@
-"""A search that is killed, interrupted and cut off by time, as a user would do it, with real processes."""
+"""A search that is killed and interrupted, as a user would do it, with real processes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from prune_search.search.storage import open_storage, open_study
 from prune_search.training.files import read_reports
 from prune_search.zoo.models import build_model
 
-EPOCHS, TRIALS = 40, 8
+EPOCHS, TRIALS = 40, 6
 COMMAND = [sys.executable, "-m", "prune_search.cli.main"]
 
 
@@ -66,7 +66,7 @@ def runs_of(tmp_path):
     return client, client.search_runs([experiment.experiment_id], max_results=1000)
 
 
-def test_killed_interrupted_and_cut_off_searches_go_on_where_they_were(tmp_path):
+def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path):
     weights = build_model("lenet-300-100", input_shape=(1, 8, 8), num_classes=10, seed=5).state_dict()
     save_file(weights, tmp_path / "start.safetensors")
     text = SMALL.replace("epochs: 5", f"epochs: {EPOCHS}")
@@ -95,18 +95,12 @@ def test_killed_interrupted_and_cut_off_searches_go_on_where_they_were(tmp_path)
     assert {number: after_interrupt[number] for number in after_kill} == after_kill
     assert Counter(run.info.status for run in runs_of(tmp_path)[1])["RUNNING"] == 0
 
-    process = start(tmp_path, "resume", "drill", "--time", "2s")
-    assert process.wait() == 0
-    after_time = finished(tmp_path)
-    assert {number: after_time[number] for number in after_interrupt} == after_interrupt
-    assert Counter(run.info.status for run in runs_of(tmp_path)[1])["RUNNING"] == 0
-
     process = start(tmp_path, "resume", "drill", "--time", "10m")
     assert process.wait() == 0, (tmp_path / "out.txt").read_text()[-2000:]
     study, layout = study_of(tmp_path)
     assert [t.number for t in study.trials] == list(range(TRIALS))
     assert all(t.state.is_finished() for t in study.trials)
-    assert {number: finished(tmp_path)[number] for number in after_time} == after_time
+    assert {number: finished(tmp_path)[number] for number in after_interrupt} == after_interrupt
 
     client, runs = runs_of(tmp_path)
     children = [run for run in runs if run.data.tags["prune_search.role"] == "trial"]
