@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.recombination [--trials 60] [--seeds 3] [--root data] [--runs runs] [--set KEY=VALUE]
 
-A preset's own search samples, beside the training parameters of the space, every parameter of the preset's parts over the
-range that ``prune-search parts`` shows, and the target sparsity and round lengths of the space. Prints hypervolumes
+A preset's own search samples, beside the training parameters of the space, every parameter of the preset's parts, over the
+range that the space has for it or else the one that ``prune-search parts`` shows, and the target sparsity and round lengths
+of the space. Prints hypervolumes
 (objectives and reference point of the space; medians over search seeds) and the recombinations that stand on the fronts.
 """
 
@@ -15,6 +16,8 @@ import json
 import statistics
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from prune_search import Search, load_spec
 from prune_search.pruning.presets import PRESETS
@@ -36,9 +39,12 @@ COMMON = {
 def own_space(preset: str) -> dict[str, Any]:
     """The recipe of a preset's own search."""
     recipe, space = resolve(preset), {"preset": preset, **COMMON}
+    shared = yaml.safe_load(SPACE.read_text())["recipe"]
     for axis in AXES:
         part = getattr(recipe, axis)
-        space |= {f"{axis}.{name}": domain for name, domain in _ranges(part).items()}
+        choices = shared.get(axis, {}).get("choices", {})
+        ranges = choices[part.name] if isinstance(choices, dict) and part.name in choices else _ranges(part)
+        space |= {f"{axis}.{name}": domain for name, domain in ranges.items()}
     if recipe.at_start:
         sparsity = {"low": 0.9, "high": 0.998}
         space["at_start"] = {"schedule": {recipe.at_start.schedule.name: {"final_sparsity": sparsity}}}
