@@ -85,9 +85,9 @@ def _owns_weight(module: nn.Module) -> bool:
 
 def _uses(module: nn.Module, value: torch.Tensor, output: object) -> int:
     if isinstance(module, nn.Linear):
-        return output.numel() // module.out_features
+        return output.numel() // output.shape[-1]
     if isinstance(module, nn.MultiheadAttention):
         return value.numel() // module.embed_dim
     if isinstance(module, TRANSPOSED):
         return value.numel() // module.in_channels
-    return output.numel() // module.out_channels
+    return output.numel() // output.shape[-1 - len(module.kernel_size)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,7 @@ def prune(
     train_images: int | None = None,
     evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
     example_input: Tensor | None = None,
+    averages: Iterable[nn.Module] = (),
     seed: int = 0,
 ) -> Pruner:
     """Attach a recipe to a model and its optimizer.
@@ -50,6 +51,8 @@ def prune(
         probe: Training images for the parts that measure on a fixed set, class-balanced and not augmented. Without it,
             the first images that ``batches`` yields.
         train_images: How many images an epoch trains on: measurements are kept small against it.
+        averages: Running averages of the model's weights (``torch.optim.swa_utils.AveragedModel``, or a copy), to be masked and
+            to shrink with it.
         seed: Everything random is drawn from (seed, epoch).
 
     Raises:
@@ -70,5 +73,6 @@ def prune(
         train_images=train_images,
         evaluate=evaluate,
         example_input=example_input,
+        averages=averages,
         seed=seed,
     )

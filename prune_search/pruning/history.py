@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 
@@ -45,6 +46,11 @@ class History:
     def window(self) -> tuple[int, int]:
         """Which of the possible event epochs this is, and how many there are: (1, n) at ``first``, (n, n) at ``last``."""
         return self.epoch - self.first + 1, max(1, self.last - self.first + 1)
+
+    def at_start(self, iteration: int, iterations: int) -> History:
+        """The history as a schedule sees it at initialisation: the window is the iterations."""
+        losses = [math.nan] * iteration
+        return History(epochs=self.epochs, first=1, last=iterations, total=self.total, losses=losses)
 
     @property
     def progress(self) -> float:

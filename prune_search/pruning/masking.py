@@ -1,65 +1,19 @@
-"""From scores to masks: what an event would leave."""
+"""What masks may not be, and what goes with them."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
-from prune_search.pruning.context import Context, Masks, Pool, Units
-from prune_search.pruning.registry import Part
-from prune_search.pruning.selection import select
+from prune_search.pruning.context import Masks
 
 
 class CollapsedLayer(RuntimeError):
     """An event left a layer without any weight: the network's answer no longer depends on its input there."""
-
-
-class NonFiniteScore(RuntimeError):
-    """A score was NaN or infinite, so that no ranking exists."""
-
-
-class Ranking:
-    """The scores of one event, taken when first asked for; masks of any amount follow from them.
-
-    Args:
-        context: At the event.
-        score, granularity, distribution: Parts.
-        state: Of the score.
-        floor: Share of each layer's units that is always kept.
-    """
-
-    def __init__(self, context: Context, score: Part, granularity: Part, distribution: Part, state: dict, floor: float):
-        self.context, self.score, self.granularity, self.distribution = context, score, granularity, distribution
-        self.state, self.floor = state, floor
-
-    @functools.cached_property
-    def units(self) -> dict[str, Units]:
-        """The units of each layer with their scores.
-
-        Raises:
-            NonFiniteScore: A live weight's score is not finite.
-        """
-        scores = self.score.score(self.context, self.state)
-        for name, values in scores.items():
-            if not torch.isfinite(values[self.context.masks[name]]).all():
-                raise NonFiniteScore(f"the score '{self.score.name}' is not finite in {name}")
-        return self.granularity.units(scores, self.context.masks)
-
-    def pools(self, amount: int | Sequence[Pool]) -> Sequence[Pool]:
-        """How an amount is spread: by the distribution, unless the schedule did it."""
-        return self.distribution.pools(amount, self.context.masks) if isinstance(amount, int) else amount
-
-    def masks(self, pools: Sequence[Pool]) -> Masks:
-        """The masks that keep what ``pools`` say."""
-        return self.granularity.masks(select(self.units, pools, self.floor), self.context.masks)
-
-    def candidate(self, remaining: int) -> Masks | None:
-        """The masks that keep ``remaining`` weights; None if a layer would be left empty."""
-        masks = self.masks(self.pools(remaining))
-        return None if empty_layers(masks) else masks
 
 
 def empty_layers(masks: Masks) -> list[str]:
@@ -79,3 +33,19 @@ def clear_optimizer(optimizer: torch.optim.Optimizer, parameter: Any, keep: torc
     for value in optimizer.state.get(parameter, {}).values():
         if torch.is_tensor(value) and value.shape == parameter.shape:
             value.mul_(keep)
+
+
+@contextmanager
+def masked(model: nn.Module, masks: Masks) -> Iterator[None]:
+    """The model under other masks inside; its weights as they were afterwards."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    saved = {name: parameters[name].detach().clone() for name in masks}
+    try:
+        with torch.no_grad():
+            for name, mask in masks.items():
+                parameters[name].mul_(mask)
+        yield
+    finally:
+        with torch.no_grad():
+            for name, weight in saved.items():
+                parameters[name].copy_(weight)

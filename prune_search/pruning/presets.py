@@ -45,6 +45,14 @@ _DYNAMIC: dict[str, Any] = {
     "final_epochs": 0.25,
 }
 
+_TOLERANCE: dict[str, Any] = {
+    "schedule": "loss-tolerance",
+    "stopping": {"slack-plateau": {"patience": 2}},
+    "rewind": "best-state",
+    "dense_epochs": 0.1,
+    "final_epochs": 0.2,
+}
+
 _INFCOP: dict[str, Any] = {
     "schedule": "pq-index",
     "rewind": {"weights": {"epoch": 0.02}},
@@ -78,14 +86,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "imp": {**_IMP, "rewind": {"weights": {"epoch": 0.02}}},
     "imp-lr-rewind": {**_IMP, "rewind": "learning-rate"},
     "sap": {**_IMP, "schedule": "pq-index", "rewind": {"weights": {"epoch": 0}}},
-    "lobster": {
-        "schedule": "loss-tolerance",
-        "stopping": {"slack-plateau": {"patience": 2}},
-        "rewind": "best-state",
-        "regularizer": "lobster",
-        "dense_epochs": 0.1,
-        "final_epochs": 0.2,
-    },
+    "lobster": {**_TOLERANCE, "regularizer": "lobster"},
     "set": {**_DYNAMIC, "growth": "random"},
     "rigl": {**_DYNAMIC, "growth": "gradient"},
     "infcop-if": {**_INFCOP, "stopping": "information-flow"},

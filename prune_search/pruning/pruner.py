@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 import fnmatch
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +14,13 @@ from torch import Tensor, nn
 from prune_search.cost import prunable_layers
 from prune_search.errors import UserError
 from prune_search.pruning import rounds
+from prune_search.pruning.averages import Averages
 from prune_search.pruning.context import Batches, Context, Done, Masks, Passes, Pool, Probe, inputs_needed
+from prune_search.pruning.first_input import FirstInput
 from prune_search.pruning.history import History
-from prune_search.pruning.masking import Ranking, check_layers, clear_optimizer
+from prune_search.pruning.masking import check_layers, clear_optimizer, masked
 from prune_search.pruning.probe import probe_from
+from prune_search.pruning.ranking import Ranking
 from prune_search.pruning.recipe import Recipe, length
 from prune_search.pruning.registry import AXES
 from prune_search.pruning.statistics import recalibrate
@@ -62,6 +64,7 @@ class Pruner:
         train_images: How many images an epoch trains on: measurements are kept small against it.
         evaluate: ``evaluate(model)`` is (validation loss, validation accuracy).
         example_input: One batch the model accepts; where given, every removal at an event is proven on it.
+        averages: Running averages of the model's weights (EMA, SWA), to be masked and to shrink with it.
         seed: Everything random is drawn from (seed, epoch).
 
     Raises:
@@ -81,6 +84,7 @@ class Pruner:
         train_images: int | None = None,
         evaluate: Callable[[nn.Module], tuple[float, float]] | None = None,
         example_input: Tensor | None = None,
+        averages: Iterable[nn.Module] = (),
         seed: int = 0,
     ):
         if epochs < 1:
@@ -89,17 +93,19 @@ class Pruner:
         self.loss, self.batches, self.example_input, self.seed = loss, batches, example_input, seed
         self.probe = probe or (probe_from(batches) if batches else None)
         self.train_images = train_images
-        self._evaluate = evaluate
-        self._check_inputs()
+        self._evaluate, self._averages = evaluate, Averages(averages)
         self.masks: Masks = {
             name: torch.ones_like(parameter, dtype=torch.bool) for name, parameter in self._prunable().items()
         }
+        self.companions: Masks = {}
         total = sum(mask.numel() for mask in self.masks.values())
         first = max(1, length(recipe.dense_epochs, epochs), recipe.rewind.earliest(epochs))
         last = epochs - rounds.final(recipe, epochs)
         self.history = History(epochs=epochs, first=first, last=last, total=total)
         self.states: dict[str, dict] = {axis: {} for axis in AXES}
         self.exhausted: str = ""
+        self._check_inputs()
+        self._first = FirstInput(model) if recipe.removal.at_events and example_input is None else None
         self._started = False
         self._hooks = (
             optimizer.register_step_pre_hook(self._before_step),
@@ -122,15 +128,17 @@ class Pruner:
         start, passes = self.recipe.at_start, []
         for iteration in range(1, start.iterations + 1 if start else 1):
             context = self._context()
-            context.history = _StartHistory.at(self.history, iteration, start.iterations)
+            context.history = self.history.at_start(iteration, start.iterations)
             ranking = Ranking(context, start.score, self.recipe.granularity, start.distribution, {}, self.recipe.floor)
             amount = start.schedule.remaining(context, {})
             if isinstance(amount, Done):
                 break
-            self._set_masks(ranking.masks(ranking.pools(amount)))
+            self._set_masks(ranking.masks(ranking.pools(amount)), context)
             passes += context.passes
         if start:
             self.history.live_after_masking.append(self.live)
+            if self.recipe.removal.at_events:
+                self._remove()
         self.recipe.rewind.remember(self._context(), self.states["rewind"])
         return Passes.total(passes)
 
@@ -139,18 +147,25 @@ class Pruner:
         passes = self.start()
         self._during = self._context()
         self.recipe.backward.select(self._during, self.states["backward"])
-        return Passes.total([passes, *self._during.passes])
+        return Passes.total([passes, *self._taken_during()])
 
     def epoch_end(self, *, loss: float, accuracy: float) -> Outcome:
         """Record the validation of an epoch and do what the recipe asks for. See :meth:`record`, :meth:`advance`."""
-        self.record(loss=loss, accuracy=accuracy)
-        return self.advance()
+        passes = self.record(loss=loss, accuracy=accuracy)
+        outcome = self.advance()
+        return replace(outcome, passes=Passes.total([passes, outcome.passes]))
 
-    def record(self, *, loss: float, accuracy: float) -> None:
-        """Record validation loss and accuracy (in [0, 1]) of the epoch that was just trained."""
+    def record(self, *, loss: float, accuracy: float) -> Passes:
+        """Record validation loss and accuracy (in [0, 1]) of the epoch that was just trained.
+
+        Returns:
+            Images that measurements sent through the network during the epoch.
+        """
+        self.recipe.backward.release(self._during, self.states["backward"])
         self.history.losses.append(float(loss))
         self.history.accuracies.append(float(accuracy))
         self.recipe.rewind.remember(self._context(), self.states["rewind"])
+        return Passes.total(self._taken_during())
 
     def advance(self) -> Outcome:
         """Decide and, if a round has ended, run the event.
@@ -159,12 +174,11 @@ class Pruner:
             CollapsedLayer: The event left a layer without weights.
             NonFiniteScore: A score was not finite.
         """
-        context = self._context()
-        history = self.history
+        context, history = self._context(), self.history
         answer = None if self.exhausted else self.recipe.stopping.ended(context, self.states["stopping"])
         reason = rounds.ended(self.recipe, history, answer)
         if history.epoch >= history.epochs:
-            return Outcome(finished=True, reason="epochs")
+            return Outcome(finished=True, reason="epochs", passes=Passes.total(context.passes))
         event = removed = False
         if reason and not self.exhausted:
             event, removed = self._event(context, reason)
@@ -176,6 +190,11 @@ class Pruner:
     def live(self) -> int:
         """Prunable weights that live."""
         return sum(int(mask.sum()) for mask in self.masks.values())
+
+    @property
+    def frozen(self) -> dict[str, float]:
+        """Weight -> share of its rows whose gradient is not computed in this epoch, where there are any."""
+        return self.recipe.backward.frozen(self.states["backward"])
 
     def mask_gradients(self) -> None:
         """Zero the gradients of pruned weights, so that they do not count in a gradient norm."""
@@ -204,6 +223,7 @@ class Pruner:
         """All state as nested dicts and lists of numbers, strings and tensors."""
         return {
             "masks": dict(self.masks),
+            "companions": dict(self.companions),
             "history": asdict(self.history),
             "states": self.states,
             "exhausted": self.exhausted,
@@ -212,7 +232,10 @@ class Pruner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore :meth:`state_dict`; the model must have the shapes it had then."""
-        self.masks = {name: mask.to(self._device, torch.bool) for name, mask in state["masks"].items()}
+        self.masks, self.companions = (
+            {name: mask.to(self._device, torch.bool) for name, mask in state.get(which, {}).items()}
+            for which in ("masks", "companions")
+        )
         self.history = History(**state["history"])
         self.states, self.exhausted, self._started = state["states"], state["exhausted"], state["started"]
         self._refresh()
@@ -234,8 +257,9 @@ class Pruner:
     def _refresh(self) -> None:
         """Look up the parameters again and apply the masks: after anything that replaced either."""
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        self._parameters = [parameters[name] for name in self.masks]
-        self._multipliers = [mask.to(parameters[name].dtype) for name, mask in self.masks.items()]
+        masks = {**self.masks, **self.companions}
+        self._parameters = [parameters[name] for name in masks]
+        self._multipliers = [mask.to(parameters[name].dtype) for name, mask in masks.items()]
         self._during = self._context()
         self._apply_masks()
 
@@ -246,9 +270,11 @@ class Pruner:
 
     def _before_step(self, *_: Any) -> None:
         self.recipe.regularizer.before_step(self._during, self.states["regularizer"])
+        self.recipe.backward.before_step(self._during, self.states["backward"])
 
     def _after_step(self, *_: Any) -> None:
         self.recipe.regularizer.after_step(self._during, self.states["regularizer"])
+        self.recipe.backward.after_step(self._during, self.states["backward"])
         if self.history.live_after_masking:
             self._apply_masks()
 
@@ -269,6 +295,11 @@ class Pruner:
             partition=self.recipe.distribution.partition,
         )
 
+    def _taken_during(self) -> list[Passes]:
+        """What was measured during the epoch and not reported yet."""
+        passes, self._during.passes = self._during.passes, []
+        return passes
+
     def _check_inputs(self) -> None:
         """Raise a UserError where a part needs what this pruner was not given."""
         start = self.recipe.at_start
@@ -283,19 +314,11 @@ class Pruner:
                     f"recipe: {part.axis} '{part.name}' needs {' and '.join(missing)}. "
                     f"Give prune(..., {', '.join(f'{name}=...' for name in missing)})."
                 )
+        self.recipe.granularity.check(self._context())
 
     def _evaluate_masks(self, masks: Masks) -> tuple[float, float]:
-        parameters = dict(self.model.named_parameters(remove_duplicate=False))
-        saved = {name: parameters[name].detach().clone() for name in masks}
-        try:
-            with torch.no_grad():
-                for name, mask in masks.items():
-                    parameters[name].mul_(mask)
+        with masked(self.model, masks):
             return self._evaluate(self.model)
-        finally:
-            with torch.no_grad():
-                for name, weight in saved.items():
-                    parameters[name].copy_(weight)
 
     def _event(self, context: Context, reason: str) -> tuple[bool, bool]:
         """Run an event; answers whether the network changed and whether it shrank."""
@@ -309,13 +332,13 @@ class Pruner:
         )
         pools = self._amount(context, ranking)
         dropped = recipe.growth.share(history)
-        if pools is None or (sum(pool.total for pool in pools) >= context.live and not dropped):
+        if pools is None or (ranking.live(pools) >= context.live and not dropped):
             return False, False
         masks = ranking.masks([pool.thinned(dropped) for pool in pools])
         masks = recipe.growth.regrow(context, self.states["growth"], masks, pools)
         if all(torch.equal(mask, self.masks[name]) for name, mask in masks.items()):
             return False, False
-        self._set_masks(masks)
+        self._set_masks(masks, context)
         history.live_after_masking.append(self.live)
         history.events.append(history.epoch)
         history.reasons.append(reason)
@@ -340,30 +363,37 @@ class Pruner:
             if context.live <= least:
                 self.exhausted = "target sparsity reached"
                 return None
-            if sum(pool.total for pool in pools) < least:
+            if ranking.live(pools) < least:
                 pools = ranking.pools(least)
         return pools
 
-    def _set_masks(self, masks: Masks) -> None:
+    def _set_masks(self, masks: Masks, context: Context) -> None:
         check_layers(masks)
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         for name, mask in masks.items():
             grown = mask & ~self.masks[name]
             if grown.any():
                 clear_optimizer(self.optimizer, parameters[name], ~grown)
-        self.masks = masks
+        self.masks, self.companions = masks, self.recipe.granularity.companions(context, masks)
+        self._averages.mask({**self.masks, **self.companions})
         self._refresh()
 
     def _remove(self) -> bool:
         """Cut what the masks left dead; the smaller network must answer as the masked one did."""
-        plan = dead_units(self.model)
+        example = self.example_input if self._first is None else self._first.value
+        if example is None:  # never called yet: the next event removes what is dead by then
+            return False
+        plan = dead_units(self.model, example)
         if not plan:
             return False
-        masked = copy.deepcopy(self.model) if self.example_input is not None else None
+        masked = copy.deepcopy(self.model)
         kept = apply(self.model, plan, self.optimizer).kept
-        if masked is not None:
-            check_equal(masked, self.model, self.example_input)
-        self.masks = {name: slice_like(mask, kept.get(name, ())) for name, mask in self.masks.items()}
+        self._averages.cut(plan, example)
+        check_equal(masked, self.model, example)
+        self.masks, self.companions = (
+            {name: slice_like(mask, kept.get(name, ())) for name, mask in masks.items()}
+            for masks in (self.masks, self.companions)
+        )
         for axis, state in self.states.items():
             getattr(self.recipe, axis).reshape(state, kept)
         self._refresh()
@@ -375,13 +405,3 @@ class Pruner:
         elif self.recipe.rewind.optimizer == "zero":
             for parameter, mask in zip(self._parameters, self._multipliers, strict=True):
                 clear_optimizer(self.optimizer, parameter, mask)
-
-
-class _StartHistory(History):
-    """The history as a schedule sees it at initialisation: the window is the iterations."""
-
-    @classmethod
-    def at(cls, history: History, iteration: int, iterations: int) -> _StartHistory:
-        seen = cls(epochs=history.epochs, first=1, last=iterations, total=history.total)
-        seen.losses = [math.nan] * iteration
-        return seen

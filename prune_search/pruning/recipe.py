@@ -77,7 +77,7 @@ class Recipe:
         target_sparsity: No event goes beyond this share of the prunable weights.
         max_events: No more events than this.
         exclude: Names of layers (shell patterns) that are never pruned.
-        floor: Share of each layer's weights that is always kept.
+        floor: Share of each layer's units (weights, channels) that is always kept.
         recalibrate_batchnorm: Training batches used to re-estimate batch norm statistics after an event.
     """
 

@@ -44,21 +44,28 @@ def select(units: Mapping[str, Units], pools: Sequence[Pool], floor: float) -> d
 
 
 def _together(layers: Mapping[str, Units], keep: int, floor: float) -> dict[str, Tensor]:
-    size = next(iter(layers.values())).size
+    counts = [int(layer.live.sum()) for layer in layers.values()]
     scores = torch.cat([layer.scores[layer.live] for layer in layers.values()])
-    protected = torch.cat([_best(layer, floor) for layer in layers.values()])
-    excess = len(scores) - keep // size
-    removable = (~protected).nonzero().flatten()
-    gone = torch.zeros_like(protected)
-    gone[removable[smallest(scores[removable], min(excess, len(removable)))]] = True
-    kept, start = {}, 0
-    for name, layer in layers.items():
-        stays = layer.live.clone()
-        count = int(layer.live.sum())
-        stays[layer.live] = ~gone[start : start + count]
-        kept[name] = stays
-        start += count
+    removable = torch.cat([~_best(layer, floor) for layer in layers.values()]).nonzero().flatten()
+    gone = torch.zeros_like(scores, dtype=torch.bool)
+    gone[removable] = _lowest(scores[removable], [layer.size for layer in layers.values()], counts, removable, keep)
+    kept = {}
+    for (name, layer), going in zip(layers.items(), gone.split(counts), strict=True):
+        kept[name] = layer.live.clone()
+        kept[name][layer.live] = ~going
     return kept
+
+
+def _lowest(scores: Tensor, sizes: Sequence[int], counts: Sequence[int], removable: Tensor, keep: int) -> Tensor:
+    """Bool mask of the smallest scores that must go so that at most ``keep`` weights of all stay."""
+    if len(set(sizes)) == 1:
+        return smallest(scores, min(sum(counts) - keep // sizes[0], len(scores)))
+    each = torch.tensor(sizes, device=scores.device).repeat_interleave(torch.tensor(counts, device=scores.device))
+    order = scores.flip(0).argsort(stable=True).sub(len(scores) - 1).neg()  # of equal scores the higher index first
+    weights = each[removable][order]
+    chosen = torch.zeros_like(scores, dtype=torch.bool)
+    chosen[order[weights.cumsum(0) - weights < int(each.sum()) - keep]] = True
+    return chosen
 
 
 def _by_row(layers: Mapping[str, Units], keep: Tensor, floor: float) -> dict[str, Tensor]:

@@ -1,9 +1,9 @@
-"""Which steps of a graph act on each unit alone, so that a constant can be followed through them."""
+"""Functions that map each entry of one tensor alone."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 MODULES = frozenset({
@@ -19,30 +19,20 @@ FUNCTIONS = frozenset({
 })  # fmt: skip
 METHODS = frozenset({"relu", "relu_", "tanh", "tanh_", "sigmoid", "sigmoid_", "contiguous", "clone"})
 
-
-def elementwise(node: fx.Node, modules: dict[str, nn.Module], *, certain: bool) -> bool:
-    """Whether ``node`` maps each entry of its input alone; ``certain``: always alike, no dropout at work."""
-    if len(node.all_input_nodes) != 1:
-        return False
-    if node.op == "call_module":
-        module = modules[node.target]
-        hooked = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
-        return type(module) in MODULES and not hooked
-    if node.op == "call_function":
-        at_work = node.target is F.dropout and node.kwargs.get("training") is not False
-        return node.target in FUNCTIONS and not (certain and at_work)
-    return node.op == "call_method" and node.target in METHODS
+_PASSING = frozenset({nn.Identity, nn.Dropout, nn.AlphaDropout, F.dropout, "contiguous", "clone"})
+_WITH_ZEROS = frozenset({
+    nn.ReLU, nn.ReLU6, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Hardshrink, nn.Softshrink, nn.Threshold,
+    F.relu, F.relu_, F.relu6, F.hardswish, F.hardsigmoid, F.hardtanh, F.hardtanh_, F.hardshrink, F.softshrink,
+    F.threshold, torch.relu, torch.relu_, "relu", "relu_",
+})  # fmt: skip
 
 
-def follow(value: Tensor, steps: tuple[fx.Node, ...], modules: dict[str, nn.Module]) -> Tensor:
-    """What the steps make of ``value`` (any shape), by the model's own functions; ``value`` is kept."""
-    value = value.clone()
-    for node in steps:
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda _, value=value: value)
-        if node.op == "call_module":
-            value = modules[node.target](*args, **kwargs)
-        elif node.op == "call_function":
-            value = node.target(*args, **kwargs)
-        else:
-            value = getattr(args[0], node.target)(*args[1:], **kwargs)
-    return value
+def is_activation(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether a step is one of the functions above that changes values; ``module``: what it calls, if it is one."""
+    what = node.target if module is None else type(module)
+    return what not in _PASSING and (what in MODULES or what in FUNCTIONS or what in METHODS)
+
+
+def gives_zeros(node: fx.Node, module: nn.Module | None) -> bool:
+    """Whether an activation gives exact zeros for a range of inputs."""
+    return (node.target if module is None else type(module)) in _WITH_ZEROS

@@ -8,6 +8,15 @@ from itertools import chain
 
 from torch import fx, nn
 
+from prune_search.removal.adapted import NORMS, Adapted
+
+
+class Tracer(fx.Tracer):
+    """As torch.fx traces, with adapted layers and whatever is derived from a batch norm as one step."""
+
+    def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        return isinstance(module, (Adapted, *NORMS)) or super().is_leaf_module(module, name)
+
 
 def skeleton(model: nn.Module, *, training: bool) -> nn.Module:
     """A copy of the model's structure that shares its tensors: tracing leaves no mark on the model."""
@@ -22,9 +31,9 @@ def trace(model: nn.Module) -> fx.Graph:
         Exception: Whatever torch.fx or the model's own code raises where it cannot be traced.
     """
     for name, module in model.named_modules():
-        if name and not fx.Tracer().is_leaf_module(module, name) and _hooked(module):
+        if name and not Tracer().is_leaf_module(module, name) and _hooked(module):
             raise ValueError(f"'{name}' has a forward hook")
-    return fx.Tracer().trace(model)
+    return Tracer().trace(model)
 
 
 def obstacles(model: nn.Module, graph: fx.Graph) -> dict[str, str]:
@@ -43,6 +52,8 @@ def obstacles(model: nn.Module, graph: fx.Graph) -> dict[str, str]:
             found[name] = "it shares a parameter with another module"
         elif name in read:
             found[name] = "its parameters are also used outside of it"
+        elif next(module.parameters(recurse=False), None) is None:
+            continue
         elif calls[id(module)] > 1:
             found[name] = f"it is called {calls[id(module)]} times"
         elif calls[id(module)] == 0:

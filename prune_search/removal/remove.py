@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from prune_search.cost.layers import evaluating
+from prune_search.removal.apply import apply
 from prune_search.removal.errors import RemovalError
 from prune_search.removal.fold import fold
 from prune_search.removal.optimizers import carry
-from prune_search.removal.plan import apply, dead_units
+from prune_search.removal.plan import dead_units
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.float16: 5e-3, torch.bfloat16: 5e-2}
 """Largest difference allowed, as a share of the output's scale. float16 and bfloat16: our choice."""
@@ -28,9 +29,9 @@ def remove(
 ) -> nn.Module:
     """A smaller network that computes the same as the masked ``model`` in eval mode.
 
-    Units of chains of Linear layers without inputs or without outputs are cut, constants folded into the next
-    bias; everything else is left whole (:func:`~prune_search.removal.chains.explain` says why). Zero means
-    exactly 0.
+    Channels that no input reaches or nobody hears are cut, as :func:`~prune_search.removal.plan.dead_units` finds them;
+    what their constants gave is added behind. Layers that torch.fx cannot follow are left whole
+    (:func:`~prune_search.removal.plan.explain` says why). Zero means exactly 0.
 
     Args:
         model: The masked network; untouched. Masks must be zeros in the weights, not hooks or
@@ -39,10 +40,12 @@ def remove(
         fold_batchnorm: Also fold batch norm into the Conv or Linear before it. The result is then for
             inference.
         optimizer: Holds the model's parameters; afterwards it holds the result's, its state cut along. A
-            layer that took a norm in loses its state.
+            layer that took a norm in loses its state. Without one the result is for inference: layers may then also leave
+            out channels of their own that others keep, as behind a residual sum.
 
     Returns:
-        A network of the model's own class and training mode, on its device; Linear layers are smaller.
+        A network of the model's own class and training mode, on its device, whose layers are smaller. A Conv or Linear
+        that must say more than that becomes an :class:`~prune_search.removal.adapted.Adapted` one.
 
     Raises:
         RemovalError: If both networks disagree on ``example_input``, or the optimizer cannot be carried
@@ -50,7 +53,7 @@ def remove(
     """
     small = copy.deepcopy(model)
     folded = fold(small, example_input) if fold_batchnorm else ()
-    kept = apply(small, dead_units(small)).kept
+    kept = apply(small, dead_units(small, example_input, narrow=optimizer is None)).kept
     check_equal(model, small, example_input)
     if optimizer is not None:
         fresh = {f"{layer}.{which}" for layer in folded for which in ("weight", "bias")}

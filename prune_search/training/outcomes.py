@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from prune_search.pruning.masking import CollapsedLayer, NonFiniteScore
+from prune_search.pruning.masking import CollapsedLayer
+from prune_search.pruning.ranking import NonFiniteScore
 from prune_search.removal import RemovalError
 
 STATES = ("completed", "stopped", "failed", "infeasible", "interrupted")

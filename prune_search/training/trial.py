@@ -20,7 +20,7 @@ from prune_search.cost.training import forward_flops
 from prune_search.pruning.context import Passes
 from prune_search.pruning.probe import balanced
 from prune_search.pruning.pruner import Outcome, Pruner
-from prune_search.removal import remove, resize
+from prune_search.removal import remove, resize, trained_parameters
 from prune_search.spec.config import TrialConfig
 from prune_search.training import checkpoint
 from prune_search.training.evaluation import accuracy, evaluate
@@ -31,7 +31,7 @@ from prune_search.zoo.data import Data
 from prune_search.zoo.importing import load_object
 from prune_search.zoo.models import build_model, check_model
 
-EXAMPLES = 32
+EXAMPLES = 8
 
 
 class Trial:
@@ -80,7 +80,7 @@ class Trial:
         if state is not None:
             resize(model, {name: value.shape for name, value in state["model"].items()})
             model.load_state_dict(state["model"])
-        self.optimizer = build_optimizer(model.parameters(), training.optimizer)
+        self.optimizer = build_optimizer(trained_parameters(model), training.optimizer)
         self.pruner = Pruner(
             model,
             config.recipe,
@@ -120,12 +120,14 @@ class Trial:
         started = time.perf_counter()
         macs = count(self.model, self.positions).macs
         self._measured(self.pruner.epoch_start(), macs)
-        self.train_flops += step_flops(count(self.model, self.positions).macs, len(self.data.train.labels))
+        cost, frozen = count(self.model, self.positions), self.pruner.frozen
+        idle = sum(layer.macs * frozen.get(f"{layer.name}.weight", 0.0) for layer in cost.layers)
+        self.train_flops += step_flops(cost.macs, len(self.data.train.labels), idle)
         train_loss = self._train()
         loss, score = self._validate(self.model)
         if not (math.isfinite(train_loss) and math.isfinite(loss)):
             raise NonFiniteLoss(f"training loss {train_loss}, validation loss {loss} in epoch {self.epoch + 1}")
-        self.pruner.record(loss=loss, accuracy=score)
+        self._measured(self.pruner.record(loss=loss, accuracy=score), macs)
         self.seconds += time.perf_counter() - started
         report = self._report(train_loss, loss, score)
         self.reports.append(report)

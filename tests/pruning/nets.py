@@ -28,7 +28,7 @@ def grouped_net():
 
 
 class Residual(nn.Module):
-    """A residual block whose second use of a convolution shares its weights, and a shortcut convolution."""
+    """A residual block with a convolution that is called twice, and a shortcut convolution."""
 
     input_shape = (3, 6, 6)
 
@@ -37,12 +37,13 @@ class Residual(nn.Module):
         torch.manual_seed(1)
         self.first = nn.Conv2d(3, 6, 3, padding=1)
         self.norm = nn.BatchNorm2d(6)
+        self.second = nn.Conv2d(6, 6, 1)
         self.shared = nn.Conv2d(6, 6, 3, padding=1)
         self.shortcut = nn.Conv2d(3, 6, 1)
         self.head = nn.Linear(6, 4)
 
     def forward(self, x):
-        inner = torch.relu(self.norm(self.first(x)))
+        inner = self.second(torch.relu(self.norm(self.first(x))))
         inner = self.shared(torch.relu(self.shared(inner)))
         return self.head(torch.relu(inner + self.shortcut(x)).mean((2, 3)))
 

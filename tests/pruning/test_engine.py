@@ -11,7 +11,7 @@ from torch import nn
 from prune_search import prune
 from prune_search.errors import UserError
 from prune_search.pruning.context import Context, Pool, Units, apportion
-from prune_search.pruning.masking import NonFiniteScore
+from prune_search.pruning.ranking import NonFiniteScore
 from prune_search.pruning.recipe import PRESETS, RecipeError, length, resolve
 from prune_search.pruning.registry import AXES, parts
 from prune_search.pruning.selection import select, smallest

@@ -9,6 +9,7 @@ from pruning.nets import linear_of, pruner
 from torch import nn
 
 from prune_search.pruning import pruner as engine_module
+from prune_search.pruning.backpropagation import Backward
 from prune_search.pruning.context import Done, Passes, Pool, Units, apportion, measurement
 from prune_search.pruning.growth.none import NoGrowth
 from prune_search.pruning.registry import Part, part, parts
@@ -369,9 +370,21 @@ def dead_net():
 def test_only_removal_at_events_shrinks_at_an_event(removal, units):
     model = dead_net()
     engine = pruner(model, {**PLAIN, "schedule": HALF, "removal": removal})
+    model(torch.ones(3, 2))
     (outcome,) = go(engine, 1)
     assert (outcome.event, outcome.removed) == (True, units == 2)
     assert (model[0].out_features, engine.live) == (units, 8)
+
+
+def test_removal_waits_for_the_shape_of_an_input():
+    engine = pruner(dead_net(), {**PLAIN, "schedule": HALF, "removal": "at-events"})
+    copied = copy.deepcopy(engine.model)
+    (outcome,) = go(engine, 1)
+    assert (outcome.event, outcome.removed) == (True, False)
+    copied(torch.ones(1, 2))
+    assert engine._first.value is None
+    engine.model(torch.ones(3, 2))
+    assert engine._first.value.shape == (1, 2) and not engine.model._forward_pre_hooks
 
 
 def test_a_removal_that_changes_the_function_is_refused_where_there_is_an_example(monkeypatch):
@@ -467,7 +480,7 @@ def test_every_axis_is_asked_when_it_says_and_its_state_is_kept(own):
             state["drawn"] = [*state.get("drawn", []), float(torch.rand((), generator=context.generator))]
 
     @part("backward", "spy", source="a test")
-    class Backward(Part):
+    class Spy(Backward):
         """Notes what it sees."""
 
         def select(self, context, state):
@@ -502,7 +515,7 @@ def test_what_runs_within_an_epoch_draws_and_measures_anew_in_each(own):
         return context.history.epoch, Passes(forward=2)
 
     @part("backward", "spy", source="a test", needs=("clock",))
-    class Backward(Part):
+    class Spy(Backward):
         """Measures, and draws."""
 
         def select(self, context, state):

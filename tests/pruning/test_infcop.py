@@ -383,7 +383,7 @@ def pairs_of(model, shape):
 
 
 def test_pairs_follow_the_graph_and_leave_shortcuts_out():
-    expected = [("first", "shared"), ("shared", "shared"), ("shared", "head")]
+    expected = [("first", "second"), ("second", "shared"), ("shared", "shared"), ("shared", "head")]
     assert pairs_of(Residual(), Residual.input_shape) == expected
     resnet = build_model("resnet-18-cifar", input_shape=(3, 8, 8), num_classes=10, seed=0)
     pairs = pairs_of(resnet, (3, 8, 8))

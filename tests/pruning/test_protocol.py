@@ -144,7 +144,7 @@ def test_state_that_follows_parameters_is_reshaped_when_the_network_shrinks(own)
 
     model = lenet300()
     recipe = {"score": "remembers", "schedule": {"one-shot": {"final_sparsity": 0.99}}, "removal": "at-events"}
-    engine = pruner(model, {**recipe, "dense_epochs": 1})
+    engine = pruner(model, {**recipe, "dense_epochs": 1}, example_input=torch.zeros(1, 784))
     outcome = engine.epoch_end(loss=1.0, accuracy=0.5)
     assert outcome.removed
     assert seen and {"1.weight", "3.weight", "1.bias"} <= set(seen[0])

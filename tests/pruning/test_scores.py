@@ -153,7 +153,7 @@ def test_layer_magnitude():
         model[1].weight.copy_(torch.tensor([[0.03, 0.04]]))
         model[2].weight.zero_()
     engine = pruner(model, {"score": "layer-magnitude"})
-    engine._set_masks({**engine.masks, "0.weight": torch.tensor([[True, True], [False, False]])})
+    engine._set_masks({**engine.masks, "0.weight": torch.tensor([[True, True], [False, False]])}, engine._context())
     first, second, third = live(engine.recipe.score.score(engine._context(), {}), engine).values()
     assert first.tolist() == pytest.approx([3 / 12.5**0.5, 4 / 12.5**0.5])
     assert second.tolist() == pytest.approx(first.tolist())

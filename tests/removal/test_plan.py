@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from prune_search.removal import RemovalError, apply, dead_units, remove, resize, shapes_of, slice_like
 
+INPUT = torch.zeros(1, 12)
+
 
 def masked_net(seed=0):
     torch.manual_seed(seed)
@@ -59,7 +61,7 @@ def test_training_goes_on_alike_in_both(make):
     twin = copy.deepcopy(model)
     twin_optimizer = make(twin.parameters())
     twin_optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    removed = apply(twin, dead_units(twin), twin_optimizer)
+    removed = apply(twin, dead_units(twin, INPUT), twin_optimizer)
     assert twin[0].out_features < 20 and twin[2].out_features < 20
     twin_masks = {name: slice_like(mask, removed.kept.get(name, ())) for name, mask in masks.items()}
     train(model, masks, optimizer, 10, seed=2)
@@ -74,7 +76,7 @@ def test_training_goes_on_alike_in_both(make):
 def test_kept_indices_slice_what_lies_beside_a_parameter():
     model, masks = masked_net()
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    removed = apply(model, dead_units(model))
+    removed = apply(model, dead_units(model, INPUT))
     assert removed.created == ()
     for name, parameter in model.named_parameters():
         if name in removed.kept:
@@ -87,7 +89,7 @@ def test_gradients_are_cut_along():
     model, _ = masked_net()
     model(torch.randn(3, 12)).sum().backward()
     wide = model[2].weight.grad.clone()
-    removed = apply(model, dead_units(model))
+    removed = apply(model, dead_units(model, INPUT))
     assert torch.equal(model[2].weight.grad, slice_like(wide, removed.kept["2.weight"]))
 
 
@@ -101,7 +103,7 @@ def test_remove_hands_the_optimizer_over():
     )
     train(model, masks, optimizer, 2, seed=1)
     wide = optimizer.state[model[0].weight]["exp_avg"].clone()
-    rows = dead_units(model).units["0"]
+    rows = dead_units(model, INPUT).kept["0.weight"][0]
     small = remove(model, torch.randn(2, 12), optimizer=optimizer)
     first, second = optimizer.param_groups
     assert [id(p) for p in first["params"]] == [id(small[i].weight) for i in (0, 2, 4)]
@@ -119,7 +121,7 @@ def test_created_bias_joins_its_weights_group():
         model[0].bias[0] = 0.5
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     expected = model[2].weight[:, 0].detach() * 0.5
-    removed = apply(model, dead_units(model), optimizer)
+    removed = apply(model, dead_units(model, torch.zeros(1, 2)), optimizer)
     assert removed.created == ("2.bias",)
     assert torch.allclose(model[2].bias, expected)
     assert [id(p) for p in optimizer.param_groups[0]["params"]] == [id(p) for p in model.parameters()]
@@ -144,7 +146,7 @@ def test_state_of_another_shape_is_refused_and_nothing_changes():
         model[0].weight[0] = 0
     before, parameters = shapes_of(model), list(model.parameters())
     with pytest.raises(RemovalError, match="Adafactor keeps '.*' of shape"):
-        apply(model, dead_units(model) or pytest.fail("nothing to cut"), optimizer)
+        apply(model, dead_units(model, INPUT) or pytest.fail("nothing to cut"), optimizer)
     assert shapes_of(model) == before
     assert all(a is b for a, b in zip(optimizer.param_groups[0]["params"], parameters))
 
@@ -153,8 +155,10 @@ def test_planning_marks_nothing():
     model, _ = masked_net()
     model.train()
     before = copy.deepcopy(model.state_dict())
-    first, second = dead_units(model), dead_units(model)
-    assert all(torch.equal(first.units[name], second.units[name]) for name in first.units)
+    first, second = dead_units(model, INPUT), dead_units(model, INPUT)
+    assert first.kept.keys() == second.kept.keys() != set()
+    for name, kept in first.kept.items():
+        assert all(map(torch.equal, kept, second.kept[name]))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert model.training
 
@@ -162,7 +166,7 @@ def test_planning_marks_nothing():
 def test_frozen_stays_frozen():
     model, _ = masked_net()
     model[0].weight.requires_grad_(False)
-    apply(model, dead_units(model))
+    apply(model, dead_units(model, INPUT))
     assert not model[0].weight.requires_grad and model[2].weight.requires_grad
 
 
@@ -184,4 +188,4 @@ def test_resize_then_load():
 @pytest.mark.parametrize("name", ["0.weight", "9.weight"])
 def test_resize_refuses_what_it_cannot(name):
     with pytest.raises(RemovalError, match=name):
-        resize(nn.Sequential(nn.Conv2d(1, 2, 3)), {name: (1, 1, 3, 3)})
+        resize(nn.Sequential(nn.Conv2d(1, 2, 3)), {name: (3, 1, 3, 3)})

@@ -10,8 +10,9 @@ from torch import nn
 from training import own  # noqa: F401  (found by the import paths below)
 
 from prune_search.pruning.context import Passes
-from prune_search.pruning.masking import CollapsedLayer, NonFiniteScore
+from prune_search.pruning.masking import CollapsedLayer
 from prune_search.pruning.pruner import Outcome
+from prune_search.pruning.ranking import NonFiniteScore
 from prune_search.removal import RemovalError
 from prune_search.spec.config import AdamWConfig, SgdConfig, TrialConfig
 from prune_search.training import checkpoint

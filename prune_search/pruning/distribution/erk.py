@@ -10,6 +10,7 @@ from prune_search.pruning.registry import Part, part
     "distribution",
     "erk",
     source="Evci et al. 2020, RigL, arXiv 1911.11134; Mocanu et al. 2018 (from memory of the papers)",
+    requires={"granularity": ("weight",)},
 )
 class ErdosRenyiKernel(Part):
     """Density of a layer proportional to (sum of its dimensions) / (product of its dimensions).

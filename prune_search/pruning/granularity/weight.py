@@ -1,23 +1,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from prune_search.pruning.context import Masks, Units
-from prune_search.pruning.registry import Part, part
+from prune_search.pruning.context import Context, Masks, Units
+from prune_search.pruning.ranking import Granularity, View
+from prune_search.pruning.registry import part
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 @part("granularity", "weight", source="unstructured: every weight by itself")
-class Weight(Part):
+class Weight(Granularity):
     """Single weights."""
 
-    def units(self, scores: Masks, masks: Masks) -> dict[str, Units]:
-        """The units of each layer with their scores."""
-        return {name: Units(scores[name].flatten(), mask.flatten(), 1) for name, mask in masks.items()}
+    def view(self, context: Context, scores: Masks) -> View:
+        return _Weights(context.masks, scores)
 
-    def masks(self, kept: Mapping[str, Tensor], masks: Masks) -> Masks:
-        """Weight masks in which just the ``kept`` units (bool [U] for each layer) live."""
-        return {name: kept[name].view_as(mask) for name, mask in masks.items()}
+
+class _Weights(View):
+    alone: ClassVar[bool] = True
+
+    def __init__(self, masks: Masks, scores: Masks) -> None:
+        self.layers = masks
+        self.units = {name: Units(scores[name].flatten(), mask.flatten(), 1) for name, mask in masks.items()}
+
+    def masks(self, kept: Mapping[str, Tensor]) -> Masks:
+        return {name: kept[name].view_as(mask) for name, mask in self.layers.items()}
+
+    def live(self, kept: Mapping[str, Tensor]) -> int:
+        return sum(int(stays.sum()) for stays in kept.values())
