@@ -40,6 +40,20 @@ def test_presets_prune_at_the_start_and_count_their_passes(preset, passes):
     assert sum(int(weight.count_nonzero()) for weight in engine._context().weights().values()) == 37
 
 
+def test_channels_that_go_at_the_start_are_never_trained():
+    start = {"score": "random", "schedule": {"one-shot": {"final_sparsity": 0.5}}, "distribution": "uniform"}
+    recipe = {"preset": "dense", "granularity": "channel", "at_start": start}
+    inputs, engines = torch.randn(5, 8), []
+    for removal in ("never", "at-events"):
+        engines.append(pruner(small_net(), {**recipe, "removal": removal}, example_input=inputs))
+        engines[-1].epoch_start()
+    masked, removed = engines
+    assert removed.model[0].out_features < 16 == masked.model[0].out_features
+    assert masked.live == removed.live == sum(mask.numel() for mask in removed.masks.values())
+    assert torch.allclose(removed.model(inputs), masked.model(inputs), atol=1e-6)
+    assert {id(p) for p in removed.model.parameters()} == {id(p) for p in removed.optimizer.param_groups[0]["params"]}
+
+
 def test_iterations_score_anew():
     """SynFlow of one step ranks the dense network only; of more, what the steps before left."""
     masks = []
