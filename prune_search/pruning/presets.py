@@ -87,6 +87,18 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "imp-lr-rewind": {**_IMP, "rewind": "learning-rate"},
     "sap": {**_IMP, "schedule": "pq-index", "rewind": {"weights": {"epoch": 0}}},
     "lobster": {**_TOLERANCE, "regularizer": "lobster"},
+    "activation-density": {
+        "score": "activation-density",
+        "granularity": "channel",
+        "schedule": "density",
+        "stopping": "density-saturation",
+        "removal": "at-events",
+        "round": {"min_epochs": 2, "max_epochs": 0.25},
+        "dense_epochs": 1,
+        "max_events": 4,
+        "final_epochs": 0.4,
+        "recalibrate_batchnorm": 100,
+    },
     "set": {**_DYNAMIC, "growth": "random"},
     "rigl": {**_DYNAMIC, "growth": "gradient"},
     "infcop-if": {**_INFCOP, "stopping": "information-flow"},
@@ -120,6 +132,9 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "code); the last epoch instead of the best by test accuracy, no gradient clipping, and lengths are our choice",
         "lobster": "Tartaglione et al. 2022, arXiv 2011.09905 (authors' code; the paper's tables were not read): only Conv and "
         "Linear weights shrink, rank bisection, patience and free final epochs are our choice",
+        "activation-density": "our implementation of activation-density pruning after Foldy-Porto et al. 2020, arXiv 2002.02949, of "
+        "which the abstract alone was read: layers sized by density, periodically, while training. Formula, criterion, kept "
+        "weights, choice of channels and all lengths are our choice",
         "set": "Mocanu et al. 2018, arXiv 1707.04780, from memory of the paper: 30 % exchanged at random after every epoch "
         "at constant sparsity, ERK; no exchange in the last quarter is our choice",
         "rigl": "Evci et al. 2020, arXiv 1911.11134, from memory of the paper: 30 % (cosine to 0 at 75 % of training) "
