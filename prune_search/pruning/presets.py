@@ -99,6 +99,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "final_epochs": 0.4,
         "recalibrate_batchnorm": 100,
     },
+    "serene": {**_TOLERANCE, "regularizer": "serene"},
     "set": {**_DYNAMIC, "growth": "random"},
     "rigl": {**_DYNAMIC, "growth": "gradient"},
     "infcop-if": {**_INFCOP, "stopping": "information-flow"},
@@ -135,6 +136,8 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "activation-density": "our implementation of activation-density pruning after Foldy-Porto et al. 2020, arXiv 2002.02949, of "
         "which the abstract alone was read: layers sized by density, periodically, while training. Formula, criterion, kept "
         "weights, choice of channels and all lengths are our choice",
+        "serene": "Tartaglione et al. 2022, SeReNe, arXiv 2102.03773 (abstract and authors' code; the paper's text was not read): "
+        "as lobster, with whole neurons shrinking by their sensitivity; lower bound on a fixed probe is our choice",
         "set": "Mocanu et al. 2018, arXiv 1707.04780, from memory of the paper: 30 % exchanged at random after every epoch "
         "at constant sparsity, ERK; no exchange in the last quarter is our choice",
         "rigl": "Evci et al. 2020, arXiv 1911.11134, from memory of the paper: 30 % (cosine to 0 at 75 % of training) "
