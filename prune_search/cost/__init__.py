@@ -16,6 +16,7 @@ _HOME = {
     "read_tensors": "encoding",
     "evaluating": "layers",
     "prunable_layers": "layers",
+    "weight_gradient_flops": "learning",
     "trace_positions": "layers",
     "conditions": "measured",
     "latency_ms": "measured",

@@ -99,6 +99,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "final_epochs": 0.4,
         "recalibrate_batchnorm": 100,
     },
+    "neq": {"schedule": "none", "backward": "neq", "removal": "never", "dense_epochs": 0},
     "serene": {**_TOLERANCE, "regularizer": "serene"},
     "set": {**_DYNAMIC, "growth": "random"},
     "rigl": {**_DYNAMIC, "growth": "gradient"},
@@ -136,6 +137,8 @@ SOURCES: Mapping[str, str] = MappingProxyType(
         "activation-density": "our implementation of activation-density pruning after Foldy-Porto et al. 2020, arXiv 2002.02949, of "
         "which the abstract alone was read: layers sized by density, periodically, while training. Formula, criterion, kept "
         "weights, choice of channels and all lengths are our choice",
+        "neq": "Bragagnolo et al. 2022, NEq, arXiv 2207.09455 (abstract and authors' code; the paper's text was not read): dense "
+        "training in which neurons at equilibrium are left out; that they cost no gradient is our choice",
         "serene": "Tartaglione et al. 2022, SeReNe, arXiv 2102.03773 (abstract and authors' code; the paper's text was not read): "
         "as lobster, with whole neurons shrinking by their sensitivity; lower bound on a fixed probe is our choice",
         "set": "Mocanu et al. 2018, arXiv 1707.04780, from memory of the paper: 30 % exchanged at random after every epoch "

@@ -11,6 +11,23 @@ def batch_norm(input_shape, num_classes):
     return nn.Sequential(nn.Flatten(), *layers)
 
 
+class Residual(nn.Module):
+    """A residual block of 12 channels with 16 inside, batch norms, for images of one channel."""
+
+    def __init__(self, classes):
+        super().__init__()
+        conv = lambda i, o: nn.Sequential(nn.Conv2d(i, o, 3, 2 if i == 1 else 1, 1, bias=False), nn.BatchNorm2d(o))
+        self.stem, self.a, self.b, self.head = conv(1, 12), conv(12, 16), conv(16, 12), nn.Linear(12, classes)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        return self.head((x + self.b(self.a(x).relu())).relu().mean((2, 3)))
+
+
+def residual(input_shape, num_classes):
+    return Residual(num_classes)
+
+
 class Watching(nn.Module):
     """Notes (training, autocast) of every forward pass, and breaks in a training step of number ``breaks``."""
 

@@ -30,6 +30,37 @@ def test_every_preset_resumes_bit_for_bit(tmp_path, data, preset):
         assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 
+SHRINKING = {
+    "channels": {"preset": "magnitude", "granularity": "channel", "removal": "at-events"},
+    "density": {"preset": "activation-density", "stopping": "every"},
+    "weights": {"preset": "magnitude", "schedule.final_sparsity": 0.98, "removal": "at-events"},
+}
+
+
+@pytest.mark.parametrize("recipe", SHRINKING.values(), ids=SHRINKING)
+def test_a_shrinking_convolutional_network_resumes_bit_for_bit(tmp_path, data, recipe):
+    chosen = config(recipe={**recipe, **EXTRA}, model="training.own:residual", training__epochs=6)
+    whole = finish(Trial(chosen, data, tmp_path / "whole"), cut=(4,))
+    assert whole.model.a[0].out_channels < 16
+    assert whole.reports[-1].physical_macs < whole.reports[0].physical_macs
+    second = Trial(chosen, data, tmp_path / "cut-4")
+    assert len(second.reports) == 4
+    assert figures(finish(second)) == figures(whole)
+    state, expected = second.model.state_dict(), whole.model.state_dict()
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(state[name], expected[name]) for name in expected)
+
+
+def test_gradients_that_neq_leaves_out_are_not_counted(data):
+    recipe = {"preset": "neq", "backward": {"neq": {"threshold": 1e9, "images": 10}}}
+    trial = Trial(config(recipe=recipe), data, None)
+    macs, head = cost_of(trial.model, trial.example).macs, 100 * 10
+    probe = 2 * 2 * macs * 10  # before an epoch, and after it
+    assert trial.run_epoch().train_flops == 6 * macs * 300 + probe
+    before = trial.train_flops
+    assert trial.run_epoch().train_flops - before == 4 * macs * 300 + 2 * head * 300 + probe
+
+
 def test_tried_masks_are_counted_as_validation_passes(data):
     recipe = {
         "preset": "lobster",
