@@ -71,6 +71,8 @@ def check(
         shape = "x".join(map(str, layer.shape))
         table.add_row(layer.name, layer.kind, shape, f"{layer.live:,}", f"{layer.physical_macs:,}")
     console.print(table)
+    for layer, reason in probed.whole:
+        console.print(f"all channels of {layer} stay: {reason}", soft_wrap=True)
     console.print(
         f"{probed.cost.physical_params:,} parameters, {probed.cost.physical_macs:,} MACs per input; {probed.train} training, "
         f"{probed.validation} validation images",

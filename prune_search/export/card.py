@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import yaml
 
+from prune_search.cost import LayerCost
 from prune_search.cost.metrics import METRICS
 from prune_search.export.snippets import snippet
 from prune_search.export.verify import Verdict
@@ -32,6 +33,7 @@ class CardInfo:
         metrics: of the exported network, by the names of ``cost.metrics.METRICS`` (``Report.metrics()``).
         dense: the same of the dense network, as far as known.
         search, trial, trials, seed: the search, this trial in it, how many were tried, training seed.
+        layers: Each Conv and Linear layer, of the dense network and of this one.
         sizes, verdicts, environment: bytes by file name, by format, versions; ``export_network`` fills these.
         tensor_bytes: of the tensors in ``model.safetensors``, zeros included; None without that file; filled likewise.
     """
@@ -50,6 +52,7 @@ class CardInfo:
     trials: int
     seed: int
     divide_by: float = 255.0
+    layers: Sequence[tuple[LayerCost, LayerCost]] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     tensor_bytes: int | None = None
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
@@ -62,6 +65,7 @@ def card(info: CardInfo) -> str:
         _opening(info),
         _task(info),
         _table(info),
+        *([_layers(info)] if info.layers else []),
         _gains(info),
         _usage(info),
         _found(info),
@@ -111,6 +115,21 @@ def _table(info: CardInfo) -> str:
         "|---|---:|",
         *(f"| {name} | {size:,} |" for name, size in info.sizes.items()),
     ]
+    return "\n".join(lines)
+
+
+def _layers(info: CardInfo) -> str:
+    lines = [
+        "## Layers",
+        "",
+        "| layer | kind | weight | non-zero | MACs, zeros counted |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for dense, layer in info.layers:
+        shapes, macs = ("x".join(map(str, dense.shape)), "x".join(map(str, layer.shape))), layer.physical_macs
+        weight = shapes[0] if dense.shape == layer.shape else f"{shapes[0]} to {shapes[1]}"
+        fewer = f" ({dense.physical_macs / macs:.2f}x fewer)" if macs < dense.physical_macs else ""
+        lines.append(f"| {layer.name} | {dense.kind} | {weight} | {layer.live:,} | {macs:,}{fewer} |")
     return "\n".join(lines)
 
 

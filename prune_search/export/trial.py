@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from prune_search.cost import count
 from prune_search.errors import UserError
 from prune_search.export.card import CardInfo
 from prune_search.export.network import Exported, export_network
@@ -51,8 +52,8 @@ def export_trial(
     trial = Trial(config, data, folder)
     network = trial.removed().eval()
     inputs = data.inputs(data.validation.images)
-    cost = trial.reports[-1]
-    _compare(cost.metrics(), metrics)
+    cost = count(network, trial.positions).against(trial.dense)
+    _compare({**trial.reports[-1].metrics(), **cost.metrics()}, metrics)
     if config.training.metric == "accuracy" and config.training.precision != "bf16":
         _check_accuracy(network, inputs, data.validation.labels, metrics["accuracy"])
     info = CardInfo(
@@ -69,6 +70,7 @@ def export_trial(
         trial=number,
         trials=trials,
         seed=config.seed,
+        layers=list(zip(trial.dense.layers, cost.layers, strict=True)),
         divide_by=255.0 if data.train.images.element_size() == 1 else 1.0,
     )
     return export_network(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from prune_search.cost import Cost
+from prune_search.removal import explain
 from prune_search.spec.config import TrialConfig
 from prune_search.training.data import data_of
 from prune_search.training.trial import Trial
@@ -18,11 +19,15 @@ STEPS = 10
 
 @dataclass(frozen=True)
 class Probe:
-    """What a configuration costs: its network, and seconds of a training step as measured here."""
+    """What a configuration costs: its network, and seconds of a training step as measured here.
+
+    ``whole`` are layers of which no channel can ever be removed, each with the reason.
+    """
 
     model: str
     data: str
     cost: Cost
+    whole: tuple[tuple[str, str], ...]
     train: int
     validation: int
     batch: int
@@ -53,6 +58,7 @@ def probe(config: TrialConfig) -> Probe:
         model=config.model.name,
         data=data.name,
         cost=trial.dense,
+        whole=tuple(explain(trial.model, trial.example)),
         train=images,
         validation=len(data.validation.labels),
         batch=config.training.batch_size,

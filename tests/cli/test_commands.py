@@ -62,6 +62,7 @@ def test_check_shows_the_network_and_times_a_step(tmp_path, monkeypatch, capsys)
     code, out, _ = run(monkeypatch, capsys, "check", SPACES / "own_model.yaml")
     assert code == 0
     assert "4,482 parameters, 4,352 MACs per input" in " ".join(out.split())
+    assert "outputs of the network" in " ".join(out.split())
     assert "one step:" in out
 
 

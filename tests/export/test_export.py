@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from prune_search.cost import read_tensors
+from prune_search.cost import LayerCost, read_tensors
 from prune_search.errors import UserError
 from prune_search.export.card import card
 from prune_search.export.formats import FORMATS
@@ -195,9 +195,18 @@ def test_card_tells_all() -> None:
             tensor_bytes=9876,
             verdicts={"pt2": verdict},
             environment={"torch": "2.11.0", "Python": "3.11"},
+            layers=[
+                (LayerCost("fc1", "Linear", (300, 784), 235_200, 235_200, 235_200),) * 2,
+                (
+                    LayerCost("fc2", "Linear", (100, 300), 30_000, 30_000, 30_000),
+                    LayerCost("fc2", "AdaptedLinear", (40, 100), 1_234, 1_234, 4_000),
+                ),
+            ],
         )
     )
     for words in (
+        "| fc1 | Linear | 300x784 | 235,200 | 235,200 |",
+        "| fc2 | Linear | 100x300 to 40x100 | 1,234 | 4,000 (7.50x fewer) |",
         "Trial 17 of the search `digits-2024`",
         "400 of 12,345 parameters",
         "in this order: zero, one, two",
