@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.benchmark import Timer
 
 from prune_search.cost.encoding import encode, unsigned_zeros
 from prune_search.cost.layers import evaluating
@@ -24,6 +23,8 @@ def latency_ms(
         warmup: Untimed passes first.
         min_seconds: How long to measure.
     """
+    from torch.utils.benchmark import Timer  # imports the compiler of extensions, which looks for CUDA and complains
+
     timer = Timer("model(x)", globals={"model": model, "x": example_input}, num_threads=torch.get_num_threads())
     with evaluating(model), torch.inference_mode():
         for _ in range(warmup):
