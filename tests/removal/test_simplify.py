@@ -269,7 +269,13 @@ def test_constants_that_hold_for_one_size_refuse_others():
 
 @pytest.mark.parametrize(
     "between",
-    [nn.AvgPool2d(3, 1, 1), nn.ZeroPad2d(1), nn.AvgPool2d(2, ceil_mode=True), nn.MaxPool2d(3, 1, 1), nn.ReplicationPad2d(1)],
+    [
+        nn.AvgPool2d(3, 1, 1),
+        nn.ZeroPad2d(1),
+        nn.AvgPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(3, 1, 1),
+        nn.ReplicationPad2d(1),
+    ],
 )
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_what_is_kept_of_a_padded_constant_holds_at_any_size(between, size):

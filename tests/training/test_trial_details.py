@@ -162,7 +162,7 @@ def test_what_a_recipe_may_measure_with(data):
     report = trial.run_epoch()
     context = trial.pruner._context()
     assert context.evaluate({}) == (report.loss, report.accuracy)
-    assert torch.equal(context.example_input, data.inputs(data.train.images[:32]))
+    assert torch.equal(context.example_input, data.inputs(data.train.images[:8]))
     assert [len(labels) for _, labels in context.batches(2)] == [50, 50]
 
 
