@@ -86,7 +86,7 @@ def export_trial(
 def _compare(saved: Mapping[str, float], reported: Mapping[str, float]) -> None:
     for name in ("accuracy", "params", "macs", "physical_params"):
         if saved[name] != reported[name]:
-            raise ExportError(f"the checkpoint's {name} is {saved[name]}, but {reported[name]} was reported")
+            raise ExportError(f"the network to export: {name} is {saved[name]}, but {reported[name]} was reported")
 
 
 def _check_accuracy(network, inputs, labels, expected: float) -> None:
