@@ -14,7 +14,7 @@ from prune_search.pareto.scale import LOGARITHMIC, Objectives, Point
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter
 
-_QUIET, _LOUD, _DENSE = "#c3c9d1", "#1f5fbf", "#b0413e"
+_QUIET, _LOUD, _DENSE, _AGAIN = "#c3c9d1", "#1f5fbf", "#b0413e", "#1d7a46"
 
 
 def figure(
@@ -24,6 +24,7 @@ def figure(
     dense: Mapping[str, float] | None = None,
     *,
     names: Sequence[str] | None = None,
+    confirmed: Sequence[tuple[str, Point, Point]] = (),
 ) -> Figure:
     """A plotly figure of two objectives, a third as colour; ``fig.write_html(file, include_plotlyjs=True)``
     is self-contained.
@@ -38,6 +39,7 @@ def figure(
         front_indices: Which points are on the front.
         dense: Metrics of the dense network, drawn as a mark of its own.
         names: What a trial is called when one points at it. Default: ``trial 0``, ``trial 1``, ...
+        confirmed: Name, means and standard errors of configurations trained again; drawn with bars of one error.
     """
     import plotly.graph_objects as go
 
@@ -80,6 +82,15 @@ def figure(
         mark = {"color": _DENSE, "size": 12, "symbol": "x"}
         fig.add_scatter(x=[dense[x]], y=[dense[y]], mode="markers", marker=mark, name="dense",
                         text=[_hover("dense", dense, objectives)], hoverinfo="text")  # fmt: skip
+    if confirmed:
+        bars = [
+            {"type": "data", "array": [_value(error, axis) for _, _, error in confirmed], "thickness": 1, "width": 3}
+            for axis in (x, y)
+        ]
+        fig.add_scatter(x=[_value(mean, x) for _, mean, _ in confirmed], y=[_value(mean, y) for _, mean, _ in confirmed],
+                        error_x=bars[0], error_y=bars[1], mode="markers", name="confirmed: means over new seeds",
+                        marker={"color": _AGAIN, "size": 9, "symbol": "diamond-open"}, hoverinfo="text",
+                        text=[_hover(f"{name}, new seeds", mean, objectives) for name, mean, _ in confirmed])  # fmt: skip
     fig.update_layout(template="simple_white", legend={"orientation": "h", "y": 1.15}, height=480)
     fig.update_xaxes(title=f"{x} ({objectives[x]})", type="log" if x in LOGARITHMIC else "linear")
     fig.update_yaxes(title=f"{y} ({objectives[y]})", type="log" if y in LOGARITHMIC else "linear")

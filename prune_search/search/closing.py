@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prune_search.pareto import figure
 from prune_search.search.layout import Layout
 from prune_search.search.results import TEST_ACCURACY, Found, Record, control_of
 from prune_search.tracking import Tracker
 from prune_search.training.files import CHECKPOINT
+
+if TYPE_CHECKING:
+    from prune_search.search.confirm import Confirmed
 
 
 def test_accuracy(jobs: list[tuple[dict[str, Any], str]], gpus: float) -> list[float]:
@@ -68,14 +72,23 @@ def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:
     tracker.log_metrics(None, {"hypervolume": found.hypervolume, "front_size": len(members)}, len(found.records))
 
 
-def draw(found: Found) -> Any:
-    """The front as a plotly figure; completed trials off the front are quiet points."""
+def draw(found: Found, confirmed: Sequence[Confirmed] = ()) -> Any:
+    """The front as a plotly figure, and what it was on new seeds; completed trials off the front are quiet points."""
     records, numbers = found.completed, {record.number for record in found.front}
     chosen = [i for i, record in enumerate(records) if record.number in numbers]
     names = [f"#{record.number} {record.recipe}" for record in records]
     points = [record.metrics() for record in records]
     control = control_of(found)
-    return figure(points, found.objectives, chosen, dense=control and control.metrics(), names=names)
+    again = [
+        (
+            f"#{item.trial} {item.recipe}",
+            {name: item.mean(name) for name in found.objectives},
+            {name: item.error(name) for name in found.objectives},
+        )
+        for item in confirmed
+    ]
+    dense = control and control.metrics()
+    return figure(points, found.objectives, chosen, dense=dense, names=names, confirmed=again)
 
 
 def summary(found: Found) -> str:

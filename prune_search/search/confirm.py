@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from prune_search.search import closing, execution
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
-from prune_search.search.results import TEST_ACCURACY, Record
+from prune_search.search.results import TEST_ACCURACY, Record, read
 from prune_search.spec import Spec
 
 RESULT = "result.json"
+CONFIRMED = "confirm.json"
 FIRST_SEED = 1000
 
 
@@ -47,9 +48,25 @@ class Confirmed:
         values = self.values.get(name, ())
         return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
 
+    def region(self, name: str) -> tuple[float, float]:
+        """95 % confidence interval of the mean (Student's t); NaN with fewer than two runs."""
+        values = self.values.get(name, ())
+        if len(values) < 2:
+            return math.nan, math.nan
+        from scipy.stats import t as student
+
+        half = float(student.ppf(0.975, len(values) - 1)) * self.error(name)
+        return self.mean(name) - half, self.mean(name) + half
+
     def difference(self, control: Confirmed, name: str = TEST_ACCURACY) -> tuple[float, float]:
         """Mean difference to a control and its standard error (independent runs)."""
         return self.mean(name) - control.mean(name), math.hypot(self.error(name), control.error(name))
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Confirmed:
+        """From :meth:`plain`."""
+        values = {name: tuple(values) for name, values in plain["runs"].items()}
+        return cls(plain["trial"], plain["model"], plain["recipe"], tuple(plain["failed"]), values)
 
     def plain(self) -> dict[str, Any]:
         figures = {name: {"mean": self.mean(name), "standard_error": self.error(name)} for name in self.values}
@@ -91,9 +108,43 @@ def confirm(
             execution.execute(source, storage=layout.folder / "ray-confirm", **options)
         _test(source.all, cpus, gpus)
     confirmed = [_gather(layout, record, seeds) for record in records]
-    write_json(layout.folder / "confirm.json", [item.plain() for item in confirmed])
+    write_json(layout.folder / CONFIRMED, plain_of(confirmed, spec.objectives))
     _track(spec, layout, confirmed, seeds)
     return confirmed
+
+
+def confirmed_of(layout: Layout) -> list[Confirmed]:
+    """What :func:`confirm` last found; nothing if it never ran."""
+    path = layout.folder / CONFIRMED
+    return [Confirmed.of(plain) for plain in json.loads(path.read_text())] if path.exists() else []
+
+
+def plain_of(confirmed: Sequence[Confirmed], objectives: Mapping[str, str]) -> list[dict[str, Any]]:
+    """As JSON: figures, runs, and who beats each for sure."""
+    rivals = beaten(confirmed, objectives)
+    return [{**item.plain(), "beaten_by": rivals.get(item.trial)} for item in confirmed]
+
+
+def beaten(confirmed: Sequence[Confirmed], objectives: Mapping[str, str]) -> dict[int, int]:
+    """Trial -> another one that is better for sure: the worst end of its confidence region is nowhere worse, and
+    somewhere better, than the best end of the trial's.
+    """
+    ends = {}
+    for item in confirmed:
+        regions = [item.region(name) for name in objectives]
+        signs = [-1.0 if direction == "maximize" else 1.0 for direction in objectives.values()]
+        turned = [sorted((sign * low, sign * high)) for sign, (low, high) in zip(signs, regions, strict=True)]
+        if all(math.isfinite(value) for region in turned for value in region):
+            ends[item.trial] = tuple(zip(*turned, strict=True))
+    return {
+        trial: next(iter(better))
+        for trial, (best, _) in ends.items()
+        if (better := [other for other, (_, worst) in ends.items() if other != trial and _dominates(worst, best)])
+    }
+
+
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return all(x <= y for x, y in zip(a, b, strict=True)) and any(x < y for x, y in zip(a, b, strict=True))
 
 
 class _Runs:
@@ -115,6 +166,9 @@ class _Runs:
     def report(self, job: Job, report: Report) -> None:
         """Reports are kept by the trial in its folder."""
 
+    def judge(self, job: Job, report: Report) -> None:
+        """Nobody is stopped."""
+
     def end(self, job: Job, ended: Ended) -> None:
         job.folder.mkdir(parents=True, exist_ok=True)
         metrics = ended.report.metrics() if ended.report else {}
@@ -132,7 +186,11 @@ def _track(spec: Spec, layout: Layout, confirmed: Sequence[Confirmed], seeds: in
         figures |= {f"{name}_error": item.error(name) for name in figures}
         finite = {f"confirmed_{name}": value for name, value in figures.items() if math.isfinite(value)}
         tracker.log_metrics(item.trial, finite, seeds)
-    tracker.log_artifact(None, layout.folder / "confirm.json")
+    tracker.log_artifact(None, layout.folder / CONFIRMED)
+    if len(spec.objectives) > 1:
+        page = layout.folder / "front.html"
+        closing.draw(read(layout, spec), confirmed).write_html(page, include_plotlyjs=True)
+        tracker.log_artifact(None, page)
     tracker.close()
 
 

@@ -34,6 +34,14 @@ def test_third_objective_is_colour_and_the_line_stays_monotone():
     assert fig.data[2].text[2].startswith("<b>c</b>")
 
 
+def test_what_was_trained_again_stands_beside_with_its_errors():
+    again = [("b", {"params": 11, "accuracy": 0.78}, {"params": 1, "accuracy": float("nan")})]
+    *_, marks = figure(POINTS, OBJECTIVES, [0, 1], confirmed=again).data
+    assert (marks.name, list(marks.x), list(marks.y)) == ("confirmed: means over new seeds", [11], [0.78])
+    assert list(marks.error_x.array) == [1]
+    assert marks.text[0] == "<b>b, new seeds</b><br>params 11<br>accuracy 0.78"
+
+
 def test_html_is_self_contained(tmp_path):
     figure(POINTS, OBJECTIVES, [0, 1]).write_html(tmp_path / "front.html", include_plotlyjs=True)
     html = (tmp_path / "front.html").read_text()

@@ -9,11 +9,12 @@ from search.small_spaces import SMALL, write
 
 from prune_search.search import confirm as confirming
 from prune_search.search import driver
-from prune_search.search.confirm import Confirmed, confirm
+from prune_search.search.confirm import Confirmed, confirm, confirmed_of
 from prune_search.search.driver import Search
 from prune_search.search.jobs import Ended
 from prune_search.search.layout import Layout
 from prune_search.search.results import Record
+from prune_search.search.storage import open_storage, open_study
 from prune_search.tracking.runs import RunInfo
 from prune_search.training.files import write_reports
 
@@ -115,6 +116,37 @@ def test_a_search_that_is_out_of_time_tests_its_front(tmp_path, cluster, tracker
     assert not search.interrupted
 
 
+def test_a_search_ends_when_its_device_time_is_spent(tmp_path, cluster):
+    search = new(tmp_path, trials="null", device_time="2s")
+    found = search.run()  # a trial holds one device for a second
+    assert [record.state for record in found.records] == ["completed"] * 2
+    assert search.progress.phase == "done"
+    assert [record.number for record in Search.resume("s", runs=tmp_path / "runs").run().records] == [0, 1]
+
+
+def test_a_search_ends_when_nothing_is_gained_any_more(tmp_path, cluster):
+    accuracies = iter([0.5, 0.6, 0.6, 0.7, 0.6, 0.7, 0.9])
+    cluster.result = lambda job: report(next(accuracies), 1000, params_reduction=100.0)
+    search = new(tmp_path, trials=20, patience=2)
+    found = search.run()
+    assert [record.report.accuracy for record in found.records] == [0.5, 0.6, 0.6, 0.7, 0.6, 0.7]
+    assert search.progress.phase == "done"
+
+
+def test_running_trials_have_their_grace(tmp_path, cluster, monkeypatch):
+    search = new(tmp_path, trials=20, time="60s", grace="100s")
+    clock = SimpleNamespace(time=lambda: clock.now, now=1000.0)
+    monkeypatch.setattr(driver, "time", clock)
+
+    def later(job, options):
+        clock.now += 50
+
+    cluster.before_end = later
+    found = search.run()
+    assert [record.state for record in found.records] == ["completed", "completed"]
+    assert search.progress.phase == "done"
+
+
 def test_what_objectives_and_constraints_name_is_measured(tmp_path, cluster):
     text = SMALL.replace("params: minimize", "size_bytes: minimize") + 'constraints: {latency_ms: "<= 5"}\n'
     new(tmp_path, text).run()
@@ -149,6 +181,7 @@ def records():
 
 def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_runs(tmp_path, cluster, tracker):
     search = new(tmp_path)
+    open_study(search.layout, open_storage(search.layout, None), search.spec.objectives)
     asked, lines = [], []
 
     def result(job):
@@ -174,6 +207,7 @@ def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_r
     assert tracked[7] == {"confirmed_accuracy": 0.5, "confirmed_test_accuracy": 0.5}
     plain = json.loads((search.layout.folder / "confirm.json").read_text())
     assert plain[0]["figures"]["accuracy"] == {"mean": 0.625, "standard_error": 0.125}
+    assert confirmed_of(search.layout) == [first, second]
 
     asked.clear()
     confirm(search.spec, search.layout, records()[:1], 3, done=lines.append)
