@@ -53,11 +53,12 @@ def _watch(layout) -> None:
 def _state(layout) -> dict:
     from prune_search.search.progress import Progress
     from prune_search.search.results import read
+    from prune_search.search.tally import Tally
 
     progress = Progress(layout.name, None, None)
     spec = layout.spec()
     found = read(layout, spec)
-    progress.update(found)
+    progress.update(Tally.of(found))
     driven = layout.driven()
     left = sum(record.state == "running" for record in found.records)
     return {
@@ -106,8 +107,9 @@ def pareto(
     found = read(layout, layout.spec())
     if html is not None:
         from prune_search.search.closing import draw
+        from prune_search.search.confirm import confirmed_of
 
-        draw(found).write_html(html, include_plotlyjs=True)
+        draw(found, confirmed_of(layout)).write_html(html, include_plotlyjs=True)
     if json:
         members = [
             {"trial": r.number, "recipe": r.recipe, "params": r.params, "metrics": r.metrics(), "config": r.config}

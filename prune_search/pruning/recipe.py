@@ -106,6 +106,18 @@ class Recipe:
         """The name of the part on each axis."""
         return {axis: getattr(self, axis).name for axis in AXES}
 
+    @property
+    def planned_sparsity(self) -> float:
+        """Where the recipe itself says that it will end, in [0, 1): the final sparsity of its schedules, no more than
+        ``target_sparsity``; where an adaptive schedule names none, ``target_sparsity``, or 0.
+        """
+        start = getattr(self.at_start.schedule, "final_sparsity", 0.0) if self.at_start else 0.0
+        target = self.target_sparsity
+        if self.schedule.name in ("none", "constant"):
+            return start
+        final = getattr(self.schedule, "final_sparsity", target)
+        return max(start, final if target is None else min(final, target)) if final is not None else start
+
     def values(self) -> dict[str, Any]:
         """The whole recipe as plain values that :func:`resolve` reads back to an equal recipe."""
         plain: dict[str, Any] = {"preset": self.preset}

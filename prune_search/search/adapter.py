@@ -1,4 +1,4 @@
-"""What Ray Tune asks of a search: the next configuration, where results go, when to stop."""
+"""What Ray Tune asks of a search: the next configuration, where results go, who goes on, when to stop."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ray.tune import Stopper
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from prune_search.cost.metrics import Report
@@ -36,6 +38,7 @@ class Adapter(Searcher):
         super().__init__(metric=None, mode=None)
         self._source, self._stop, self._shared, self._prepare = source, stop, shared, prepare
         self._jobs: dict[str, Job] = {}
+        self._stopped: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self._stop():
@@ -53,23 +56,56 @@ class Adapter(Searcher):
         if report:
             self._source.report(self._jobs[trial_id], report)
 
+    def goes_on(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether a trial shall train another epoch after this result."""
+        report = _report(result)
+        reason = self._source.judge(self._jobs[trial_id], report) if report else None
+        if reason:
+            self._stopped[trial_id] = reason
+        return reason is None
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         job = self._jobs.pop(trial_id, None)
         if job is None:
             return
-        report = _report(result or {})
+        report, stopped = _report(result or {}), self._stopped.pop(trial_id, None)
         if error:
             self._source.end(job, Ended("failed", "worker_died", report))
-        elif result and result.get("state", "running") != "running":
+        elif result and (stopped or result.get("state", "running") != "running"):
             if report:
                 self._source.report(job, report)
-            self._source.end(job, Ended(result["state"], result["reason"], report, result["rounds"]))
+            state, reason = ("stopped", stopped) if stopped else (result["state"], result["reason"])
+            self._source.end(job, Ended(state, reason, report, result["rounds"]))
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing to save: the study is the truth."""
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore: a resumed search builds a new Tuner."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+class Scheduler(FIFOScheduler):
+    """First come, first served; a trial stops where the source says so.
+
+    Tune does not save schedulers. Nothing is lost: what the source's rule knows, it reads from the trials' own reports.
+    """
+
+    def __init__(self, adapter: Adapter):
+        super().__init__()
+        self._adapter = adapter
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        return TrialScheduler.CONTINUE if self._adapter.goes_on(trial.trial_id, result) else TrialScheduler.STOP
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """As Tune's own, without looking at trials that have ended."""
+        waiting = [
+            trial for trial in tune_controller.get_live_trials() if trial.status in (Trial.PENDING, Trial.PAUSED)
+        ]
+        return min(waiting, key=lambda trial: trial.status != Trial.PENDING, default=None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -18,12 +18,14 @@ from pathlib import Path
 from prune_search.cost.metrics import MEASURED, Report
 from prune_search.search import closing, execution
 from prune_search.search import layout as layouts
+from prune_search.search.asking.first import first_trials
 from prune_search.search.jobs import Ended, Job
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress, shown
-from prune_search.search.results import TEST_ACCURACY, Found, read, records_of
+from prune_search.search.results import TEST_ACCURACY, Found, Record, read
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
+from prune_search.search.tally import Tally
 from prune_search.spec import Spec, load_spec
 from prune_search.tracking import Tracker
 from prune_search.training.files import read_reports
@@ -54,12 +56,14 @@ class Search:
         address: str | None = None,
     ):
         self.spec = spec if isinstance(spec, Spec) else load_spec(spec)
+        first = first_trials(self.spec, Path(runs))
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.layout = layouts.new(Path(runs), name or f"{self.spec.name}-{stamp}")
         self.layout.space.write_text(self.spec.to_yaml())
         versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
         roots = [str(root) for root in self.spec.roots]
         layouts.write_json(self.layout.origin, {"roots": roots, "versions": versions, "platform": platform.platform()})
+        layouts.write_json(self.layout.first, first)
         self._prepare(address)
 
     @classmethod
@@ -80,6 +84,7 @@ class Search:
 
     def _prepare(self, address: str | None) -> None:
         self.address = address
+        self.spec = replace(self.spec, enqueue=tuple(json.loads(self.layout.first.read_text())))
         self.progress = Progress(self.layout.name, self.spec.search.trials, None)
         self._stop = threading.Event()
 
@@ -124,12 +129,18 @@ class Search:
                 started=self._started,
                 reported=self._reported,
                 ended=self._ended,
+                enough=self._enough,
             )
             self._source, self._tracking = source, tracker
+            self._tally = Tally.of(read(self.layout, spec, self._storage))
+            self._tally.since_gain = 0
+            progress.update(self._tally)
             self._make_whole(source)
             progress.started = time.time()
             progress.deadline = progress.started + spec.search.time if spec.search.time else None
             progress.phase = "searching"
+            if spec.search.sampler == "auto":
+                progress.events.append(f"sampler auto is {source.sampler}: {source.why}")
             progress.write(self.layout)
             execution.execute(
                 source,
@@ -141,12 +152,13 @@ class Search:
                 stop=self._should_stop,
                 prepare=local_weights(tracking_uri(self.layout, spec)),
             )
+            source.close()
             for number in list(progress.running):
                 tracker.end_trial(number, "interrupted", self._why())
             found = read(self.layout, spec, self._storage)
             finished = not any(record.state == "running" for record in found.records) and not self._asked_to_stop
             progress.running.clear()
-            progress.update(found)
+            progress.update(Tally.of(found))
             if not self._asked_to_stop:
                 progress.phase = "testing the front"
                 found = self._test(found, cpus, gpus)
@@ -165,8 +177,19 @@ class Search:
         return self.interrupted or self.layout.stop.exists()
 
     def _should_stop(self) -> bool:
+        """Whether trials in flight shall end, too."""
         deadline = self.progress.deadline
-        return self._asked_to_stop or (deadline is not None and time.time() >= deadline)
+        return self._asked_to_stop or (deadline is not None and time.time() >= deadline + self.spec.search.grace)
+
+    def _enough(self) -> bool:
+        """Whether no further trial shall begin."""
+        search, tally = self.spec.search, self._tally
+        deadline = self.progress.deadline
+        return (
+            (deadline is not None and time.time() >= deadline)
+            or (search.device_time is not None and tally.device_seconds >= search.device_time)
+            or (search.patience is not None and tally.since_gain >= search.patience)
+        )
 
     def _why(self) -> str:
         return "stopped by the user" if self._asked_to_stop else "time budget over"
@@ -187,10 +210,6 @@ class Search:
             for report in read_reports(job.folder):
                 self._tracking.log(job.number, report)
             self._tracking.end_trial(job.number, ended.state, ended.reason, ended.rounds)
-        self.progress.update(self._found())
-
-    def _found(self) -> Found:
-        return Found(dict(self.spec.objectives), records_of(self._source.trials(), {}))
 
     def _started(self, job: Job) -> None:
         self.progress.running[job.number] = {"name": job.name, "epoch": 0}
@@ -207,7 +226,8 @@ class Search:
         self._tracking.end_trial(job.number, ended.state, ended.reason, ended.rounds)
         self.progress.running.pop(job.number, None)
         before = set(self.progress.front)
-        self.progress.update(self._found())
+        self._tally.add(Record(job.number, ended.state, ended.reason, ended.report, job.config, job.params))
+        self.progress.update(self._tally)
         if set(self.progress.front) != before:
             self._tracking.set_front(self.progress.front)
         self.progress.events.append(_line(job, ended, job.number in self.progress.front))
@@ -251,7 +271,7 @@ def _settings(spec: Spec) -> dict[str, str]:
         "trials": str(search.trials),
         "time": str(search.time),
         "deterministic": str(search.deterministic),
-        "early_stopping": search.early_stopping,
+        "early_stopping": search.early_stopping.name,
     }
 
 

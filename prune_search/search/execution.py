@@ -93,15 +93,17 @@ def execute(
     """
     from ray import tune
 
-    from prune_search.search.adapter import Adapter, Stop
+    from prune_search.search.adapter import Adapter, Scheduler, Stop
     from prune_search.training.worker import TrialWorker
 
     shared = {"threads": max(1, int(cpus)), "cpus": cpus, "gpus": gpus, "measure": list(measure)}
     trainable = tune.with_resources(TrialWorker, {"cpu": cpus, "gpu": gpus} if gpus else {"cpu": cpus})
+    adapter = Adapter(source, stop, shared, prepare)
     tuner = tune.Tuner(
         trainable,
         tune_config=tune.TuneConfig(
-            search_alg=Adapter(source, stop, shared, prepare),
+            search_alg=adapter,
+            scheduler=Scheduler(adapter),
             num_samples=-1,
             max_concurrent_trials=concurrency,
             reuse_actors=True,

@@ -58,5 +58,8 @@ class Source(Protocol):
     def report(self, job: Job, report: Report) -> None:
         """An epoch of a job was reported."""
 
+    def judge(self, job: Job, report: Report) -> str | None:
+        """Why a running job shall stop after this report, asked before :meth:`report`; None: it goes on."""
+
     def end(self, job: Job, ended: Ended) -> None:
         """A job ended; called once for each job that ended in this process."""

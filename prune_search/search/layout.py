@@ -43,6 +43,11 @@ class Layout:
         """Where the user's modules lie, and the versions the search was started with."""
         return self.folder / "origin.json"
 
+    @property
+    def first(self) -> Path:
+        """Configurations to try first, as they were when the search was started."""
+        return self.folder / "first.json"
+
     def spec(self) -> Spec:
         """The search space as it was started, overrides included."""
         return load_spec(self.space, roots=json.loads(self.origin.read_text())["roots"])

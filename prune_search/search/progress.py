@@ -11,10 +11,12 @@ from typing import Any
 
 from prune_search.cost.metrics import Report
 from prune_search.search.layout import Layout, write_json
-from prune_search.search.results import Found
+from prune_search.search.tally import Tally
 from prune_search.training.files import read_reports
 
 PHASES = ("starting", "searching", "testing the front", "done", "interrupted")
+
+LINES = 100
 
 
 @dataclass
@@ -46,19 +48,14 @@ class Progress:
     hypervolume: float = 0.0
     events: list[str] = field(default_factory=list)
 
-    def update(self, found: Found) -> None:
+    def update(self, tally: Tally) -> None:
         """Take over counts, best values and front."""
-        self.counts = Counter(record.state for record in found.records if record.state != "running")
-        self.front = [record.number for record in found.front]
-        self.hypervolume = found.hypervolume
-        for name, direction in found.objectives.items():
-            values = [(r.metrics()[name], r.number) for r in found.completed if name in r.metrics()]
-            if values:
-                self.best[name] = (max if direction == "maximize" else min)(values, key=lambda pair: pair[0])
+        self.counts, self.best = tally.counts.copy(), dict(tally.best)
+        self.front, self.hypervolume = tally.front, tally.hypervolume
 
     def write(self, layout: Layout) -> None:
         plain = asdict(self) | {"pid": os.getpid(), "at": time.time()}
-        write_json(layout.status, {**plain, "counts": dict(self.counts)})
+        write_json(layout.status, {**plain, "counts": dict(self.counts), "events": self.events[-LINES:]})
 
     @classmethod
     def read(cls, layout: Layout) -> Progress:

@@ -15,8 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from prune_search.cost.metrics import Report
 from prune_search.errors import UserError
 from prune_search.pareto import default_reference, front, hypervolume
+from prune_search.search.asking.asker import CONFIG
 from prune_search.search.layout import Layout
-from prune_search.search.source import CONFIG, ended_of, recipe_name
+from prune_search.search.source import BEGUN, ended_of, recipe_name
 from prune_search.search.storage import open_storage
 from prune_search.spec import Spec
 
@@ -128,8 +129,8 @@ def dense_metrics(report: Report) -> dict[str, float]:
 
 
 def records_of(trials: Sequence[FrozenTrial], tested: dict[str, float]) -> tuple[Record, ...]:
-    """The trials of a study as records, in order."""
-    return tuple(_record(trial, tested.get(str(trial.number))) for trial in trials)
+    """The trials of a study that have begun as records, in order."""
+    return tuple(_record(t, tested.get(str(t.number))) for t in trials if BEGUN in t.user_attrs)
 
 
 def _record(trial: FrozenTrial, tested: float | None) -> Record:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from itertools import islice
 from typing import Any
 
-import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from prune_search.cost.metrics import Report
+from prune_search.search.asking.asker import CONFIG, Asker
+from prune_search.search.asking.history import FAULT
+from prune_search.search.asking.samplers import choose
+from prune_search.search.early.judge import Judge
 from prune_search.search.jobs import Ended, Job, NoMore, Wait
 from prune_search.search.layout import Layout
-from prune_search.search.samplers import sampler, suggest
-from prune_search.search.storage import Horizon, open_study
+from prune_search.search.storage import open_study
 from prune_search.spec import Spec
 from prune_search.spec.space import base_name
+from prune_search.training.files import read_reports
 
-CONFIG, ENDED = "config", "ended"
+ENDED = "ended"
+BEGUN = "begun"
+"""User attribute of trials that were handed out; one that was only asked ahead lacks it."""
 
 
 class StudySource:
@@ -36,6 +41,8 @@ class StudySource:
         storage: The study's storage.
         slots: Trials that may run at once; a deterministic search looks back at least as far.
         started, reported, ended: Called with a job when it is handed out, reports an epoch, has ended.
+        enough: When true, no further trial begins.
+        asking: Makes what asks the sampler.
     """
 
     def __init__(
@@ -48,34 +55,72 @@ class StudySource:
         started: Callable[[Job], None],
         reported: Callable[[Job, Report], None],
         ended: Callable[[Job, Ended], None],
+        enough: Callable[[], bool] = lambda: False,
+        asking: Callable[..., Asker] = Asker,
     ):
         self.spec, self.layout, self.storage = spec, layout, storage
         self.study = open_study(layout, storage, spec.objectives)
         self.back = max(spec.search.batch, slots)
-        self._started, self._reported, self._ended = started, reported, ended
+        self.sampler, self.why = choose(spec, slots)
+        self._asker = asking(spec, layout.name, storage, self.sampler, self.back)
+        self._judge = Judge(spec)
+        self._started, self._reported, self._ended, self._enough = started, reported, ended, enough
         trials = self.trials()
-        self._resumed = [trial.number for trial in trials if trial.state is TrialState.RUNNING]
+        self._resumed = {trial.number: trial._trial_id for trial in trials if trial.state is TrialState.RUNNING}
         self._asked = len(trials)
         self._open = set(self._resumed)
         self._trials: dict[int, Trial] = {}
-        self._grid = list(islice(spec.grid(), spec.search.trials)) if spec.search.sampler == "grid" else None
+        for trial in trials:
+            self._recall(trial)
 
     def trials(self) -> list[FrozenTrial]:
         return self.study.get_trials(deepcopy=False)
 
     def next(self) -> Job | Wait | NoMore:
-        if self._resumed:
-            return self._hand_out(self._resumed.pop(0))
-        number, search = self._asked, self.spec.search
-        if search.trials is not None and number >= search.trials:
+        number = next(iter(self._resumed), self._asked)
+        if number not in self._resumed and self._over(number):
             return NoMore()
-        if self._grid is not None and number >= len(self._grid):
-            return NoMore()
-        if search.deterministic and any(open_ <= number - self.back for open_ in self._open):
+        if not self._ready(number):
             return Wait()
+        self._asker.prepare(number, self._resumed.get(number))
+        asked = self._asker.take(number)
+        if asked is None:
+            return Wait()
+        if number in self._resumed:
+            del self._resumed[number]
+        else:
+            self._asked += 1
         self._open.add(number)
-        self._asked += 1
-        return self._hand_out(number)
+        self._trials[number] = asked.trial
+        if self._asker.threaded:
+            self._ahead()
+        asked.trial.set_user_attr(BEGUN, True)
+        job = job_of(self.layout, number, asked.config, asked.trial.params)
+        self._started(job)
+        return job
+
+    def close(self) -> None:
+        """Ask no more. What was asked ahead waits for a resumption, like other open trials; if there is none, it is taken back."""
+        for asked in self._asker.close():
+            if not self._open:
+                self.study.tell(asked.trial, state=TrialState.FAIL)
+
+    def _over(self, number: int) -> bool:
+        limits = [limit for limit in (self.spec.search.trials, self._asker.size) if limit is not None]
+        return self._enough() or (bool(limits) and number >= min(limits))
+
+    def _ready(self, number: int) -> bool:
+        """Whether all that a deterministic search wants to know for this trial is known."""
+        return not self.spec.search.deterministic or all(open_ > number - self.back for open_ in self._open)
+
+    def _ahead(self) -> None:
+        number = next(iter(self._resumed), self._asked)
+        if number in self._resumed or (not self._over(number) and self._ready(number)):
+            self._asker.prepare(number, self._resumed.get(number))
+
+    def judge(self, job: Job, report: Report) -> str | None:
+        last = job.number - self.back if self.spec.search.deterministic else sys.maxsize
+        return self._judge.verdict(job.number, job.config, report, last)
 
     def report(self, job: Job, report: Report) -> None:
         self._reported(job, report)
@@ -95,44 +140,29 @@ class StudySource:
                 broken = [str(c) for c, v in zip(self.spec.constraints, violations, strict=True) if v > 0]
                 ended = replace(ended, state="infeasible", reason="not " + ", not ".join(broken))
         trial.set_user_attr(ENDED, json.dumps(_plain(ended)))
-        if ended.state in ("completed", "infeasible"):
+        if ended.state == "failed" and ended.reason != "worker_died":
+            trial.set_user_attr(FAULT, True)
+        if _whole(ended):
             self.study.tell(trial, values)
         else:
             self.study.tell(trial, state=TrialState.PRUNED if ended.state == "stopped" else TrialState.FAIL)
         self._open.discard(job.number)
+        self._asker.tell(job.number, values if ended.state == "completed" else None)
+        self._judge.ended(job.number, job.config, ended.report if _whole(ended) else None)
         self._ended(job, ended)
 
-    def _hand_out(self, number: int) -> Job:
-        trial = self._ask(number)
-        plain = trial.user_attrs.get(CONFIG)
-        if plain is None:
-            config = self.spec.sample(suggest(trial)).plain
-            trial.set_user_attr(CONFIG, json.dumps(config))
-        else:
-            config = json.loads(plain)
-        self._trials[number] = trial
-        job = job_of(self.layout, number, config, trial.params)
-        self._started(job)
-        return job
-
-    def _ask(self, number: int) -> Trial:
-        """A trial that is new, or that was left RUNNING."""
-        last = number - self.back if self.spec.search.deterministic else number
-        fixed = self._fixed(number)
-        study = optuna.load_study(
-            study_name=self.layout.name,
-            storage=Horizon(self.storage, last),
-            sampler=sampler(self.spec.search.sampler, self.spec.search.seed, number, fixed),
-        )
-        known = self.trials()
-        if number < len(known):
-            return Trial(study, known[number]._trial_id)
-        return study.ask()
-
-    def _fixed(self, number: int) -> Mapping[str, Any]:
-        if self._grid is not None:
-            return self._grid[number]
-        return self.spec.enqueue[number] if number < len(self.spec.enqueue) else {}
+    def _recall(self, trial: FrozenTrial) -> None:
+        """Take in what an earlier driver saw of a trial."""
+        ended = ended_of(trial)
+        if trial.state.is_finished():
+            self._asker.tell(trial.number, trial.values if ended and ended.state == "completed" else None)
+        if CONFIG not in trial.user_attrs:
+            return
+        config = json.loads(trial.user_attrs[CONFIG])
+        for report in read_reports(self.layout.trial(trial.number)):
+            self._judge.verdict(trial.number, config, report, -1)
+        if trial.state.is_finished():
+            self._judge.ended(trial.number, config, ended.report if ended and _whole(ended) else None)
 
 
 def job_of(layout: Layout, number: int, config: dict[str, Any], params: Mapping[str, Any]) -> Job:
@@ -157,6 +187,11 @@ def ended_of(trial: FrozenTrial) -> Ended | None:
     plain = json.loads(text)
     report = Report(**plain["report"]) if plain["report"] else None
     return Ended(plain["state"], plain["reason"], report, plain.get("rounds", ""))
+
+
+def _whole(ended: Ended) -> bool:
+    """Whether the trial was trained to its end."""
+    return ended.state in ("completed", "infeasible")
 
 
 def _plain(ended: Ended) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from prune_search.spec.enqueue import enqueued
 from prune_search.spec.overrides import apply_overrides
 from prune_search.spec.reachable import check_reachable
 from prune_search.spec.settings import (
+    ONE_OBJECTIVE,
     ResourcesConfig,
     SearchConfig,
     TrackingConfig,
@@ -108,6 +109,12 @@ def load_spec(path: str | Path, overrides: Sequence[str] = (), roots: Sequence[s
         roots=folders,
     )
     _check_trials(document, spec)
+    if search.early_stopping.name in ONE_OBJECTIVE and len(spec.objectives) > 1:
+        raise document.error(
+            ("search", "early_stopping"),
+            f"'{search.early_stopping.name}' ranks by one objective, there are {len(spec.objectives)}: "
+            f"{', '.join(spec.objectives)}. Allowed: moasha-schedule-aware, moasha, hyperband, none.",
+        )
     if search.sampler == "grid":
         _check_finite(document, spec.parameters())
     return spec

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -17,6 +17,9 @@ DIRECTIONS = ("maximize", "minimize")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _DURATION = re.compile(r"^(?:\d+(?:\.\d+)?[smhd]\s*)+$")
 DEFAULT_TRIALS = 40
+Sampler = Literal["tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid", "auto"]
+SAMPLERS = get_args(Sampler)
+LIMITS = ("trials", "time", "device_time", "patience")
 
 
 def seconds(value: object) -> object:
@@ -30,11 +33,12 @@ def seconds(value: object) -> object:
     return float(value)
 
 
-def _early_stopping(value: object) -> object:
-    name = value.get("name", value) if isinstance(value, dict) else value
-    if name != "none":
-        raise ValueError("none; this version stops no trial early")
-    return name
+def _grace(value: object) -> object:
+    return 0.0 if value == 0 else seconds(value)
+
+
+def _named(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
 
 
 def _auto_or(value: object, whole: bool, low: float) -> object:
@@ -44,38 +48,114 @@ def _auto_or(value: object, whole: bool, low: float) -> object:
     return value
 
 
+class NoStopping(Strict):
+    """Every trial runs to its end."""
+
+    name: Literal["none"] = "none"
+
+
+class Moasha(Strict):
+    """Asynchronous successive halving on all objectives; see ``search/early/halving.py``."""
+
+    name: Literal["moasha"]
+    reduction: int = Field(3, ge=2)
+    rungs: int = Field(3, ge=1)
+
+
+class Hyperband(Strict):
+    """The bracketed form of ``moasha``."""
+
+    name: Literal["hyperband"]
+    reduction: int = Field(3, ge=2)
+    brackets: int = Field(3, ge=1)
+
+
+class ScheduleAware(Strict):
+    """Stops what would hardly reach the front; see ``search/early/forecast.py``."""
+
+    name: Literal["moasha-schedule-aware"] = "moasha-schedule-aware"
+    neighbours: int = Field(5, ge=1)
+    chance: float = Field(0.2, ge=0, lt=1)
+    checks: int = Field(8, ge=2)
+    first: int = Field(10, ge=1)
+
+
+class Asha(Strict):
+    """Ray Tune's AsyncHyperBandScheduler, for one objective."""
+
+    name: Literal["asha"]
+    reduction: int = Field(3, ge=2)
+
+
+class Median(Strict):
+    """Optuna's MedianPruner, for one objective."""
+
+    name: Literal["median"]
+    startup: int = Field(5, ge=0)
+
+
+class SuccessiveHalving(Strict):
+    """Optuna's SuccessiveHalvingPruner, for one objective."""
+
+    name: Literal["successive-halving"]
+    reduction: int = Field(3, ge=2)
+
+
+EarlyStopping = NoStopping | Moasha | Hyperband | ScheduleAware | Asha | Median | SuccessiveHalving
+ONE_OBJECTIVE = ("asha", "median", "successive-halving")
+
+
 class SearchConfig(Strict):
     """How to search.
 
     Attributes:
-        trials: How many; 40 if neither ``trials`` nor ``time`` is given. None: until ``time`` is over.
+        trials: How many; 40 if nothing is said of when to end. None: until another limit is reached.
         time: Seconds (written as 30m, 2h, 90s), or None.
+        device_time: Seconds that all trials together may hold devices (cores without a GPU), or None; no trial begins after.
+        patience: The search ends after so many trials in a row that added nothing to the hypervolume; None: never.
+        grace: Seconds that running trials have when ``time`` is over.
         concurrency: Trials at once; ``auto`` fills the machine.
         seed: Of the sampler; what is trained is seeded by the top-level ``seed``.
         deterministic: The same search again for the same seed, whatever the timing.
         batch: Trial n is asked from the results of trials 0..n - batch only, where deterministic.
+        early_stopping: Who is stopped before the end; nobody where the sampler is ``grid`` and nothing else is said.
         storage: URL of Optuna's storage; None: a file in the search's directory.
         enqueue: Configurations to try first, nested or flat; what they leave out is sampled.
+        defaults_first: Try each preset of the space with its own values next.
+        warm_start: Earlier searches in the same runs directory, whose fronts are tried first as far as this space has them.
     """
 
-    sampler: Literal["tpe", "nsgaii", "nsgaiii", "gp", "qmc", "random", "grid", "auto"] = "tpe"
+    sampler: Sampler = "tpe"
     trials: int | None = Field(None, ge=1)
     time: Annotated[float | None, BeforeValidator(seconds)] = None
+    device_time: Annotated[float | None, BeforeValidator(seconds)] = None
+    patience: int | None = Field(None, ge=1)
+    grace: Annotated[float, BeforeValidator(_grace)] = 0.0
     concurrency: int | Literal["auto"] = "auto"
     seed: int = Field(0, ge=0)
     deterministic: bool = False
     batch: int = Field(8, ge=1)
     storage: str | None = None
-    early_stopping: Annotated[Literal["none"], BeforeValidator(_early_stopping)] = "none"
+    early_stopping: Annotated[Annotated[EarlyStopping, Field(discriminator="name")], BeforeValidator(_named)] = (
+        ScheduleAware()
+    )
     enqueue: list[dict[str, object]] = Field(default_factory=list)
-    warm_start: list[object] = Field(default_factory=list)
+    defaults_first: bool = True
+    warm_start: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_grid(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("sampler") == "grid" and "early_stopping" not in value:
+            return {**value, "early_stopping": "none"}
+        return value
 
     @model_validator(mode="before")
     @classmethod
     def _ends(cls, value: object) -> object:
-        if isinstance(value, dict) and value.get("trials") is None and value.get("time") is None:
+        if isinstance(value, dict) and all(value.get(limit) is None for limit in LIMITS):
             if "trials" in value:
-                raise ValueError("trials, time or both; without one the search would never end")
+                raise ValueError(f"at least one of {', '.join(LIMITS)}; without one the search would never end")
             return {**value, "trials": DEFAULT_TRIALS}
         return value
 
@@ -90,13 +170,6 @@ class SearchConfig(Strict):
         if value is not None and "://" not in value:
             raise ValueError("null, or a URL such as sqlite:///study.db or postgresql://user@host/db")
         return value
-
-    @field_validator("warm_start", mode="before")
-    @classmethod
-    def _no_warm_start(cls, value: object) -> object:
-        if value not in ([], None):
-            raise ValueError("[]; this version does not start from other searches. Name configurations in enqueue")
-        return []
 
 
 class ResourcesConfig(Strict):

@@ -1,12 +1,13 @@
 """Stand-ins for MLflow and for a cluster, so that a whole search runs in this process without training anything."""
 
+import time
 from contextlib import nullcontext
 from functools import partial
 
 from search import test_source
 
 from prune_search.search import closing, execution
-from prune_search.search.jobs import Ended, NoMore
+from prune_search.search.jobs import Ended, NoMore, Wait
 
 report = partial(test_source.report, test_accuracy=None)
 
@@ -47,6 +48,9 @@ class Cluster:
     def execute(self, source, **options):
         self.options = options
         while not options["stop"]() and not isinstance(job := source.next(), NoMore):
+            if isinstance(job, Wait):
+                time.sleep(0.001)
+                continue
             job.folder.mkdir(parents=True, exist_ok=True)
             got = self.result(job)
             ended = got if isinstance(got, Ended) else Ended("completed", "epochs", got)

@@ -20,7 +20,7 @@ from prune_search.search.storage import open_storage, open_study
 from prune_search.training.files import read_reports
 from prune_search.zoo.models import build_model
 
-EPOCHS, TRIALS = 40, 6
+EPOCHS, TRIALS = 40, 10
 COMMAND = [sys.executable, "-m", "prune_search.cli.main"]
 
 
@@ -71,14 +71,14 @@ def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path):
     save_file(weights, tmp_path / "start.safetensors")
     text = SMALL.replace("epochs: 5", f"epochs: {EPOCHS}")
     text = text.replace("model: lenet-300-100", "model: {name: lenet-300-100, checkpoint: start.safetensors}")
-    space = write(tmp_path, text, trials=TRIALS)
+    space = write(tmp_path, text, trials=TRIALS, early_stopping="{name: moasha, reduction: 2}")
 
     process = start(tmp_path, "run", str(space), "--name", "drill")
     enough = lambda status: sum(status["counts"].values()) >= 2 and len(status["running"]) == 2
     wait_for(tmp_path, process, lambda status: True)
     watcher = start(tmp_path, "status", "drill", "--watch", out="watched.txt")
     wait_for(tmp_path, process, enough)
-    wait_for_line(tmp_path / "watched.txt", watcher, " completed: ")
+    wait_for_line(tmp_path / "watched.txt", watcher, ": accuracy ")
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert watcher.wait() == 0
@@ -109,11 +109,13 @@ def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path):
     for run in children:
         number = int(run.data.tags["prune_search.trial"])
         ended = ended_of(study.trials[number])
-        assert run.data.tags["prune_search.state"] == ended.state == "completed"
+        assert run.data.tags["prune_search.state"] == ended.state
         epochs = [metric.step for metric in client.get_metric_history(run.info.run_id, "epoch")]
         assert sorted(epochs) == list(range(1, ended.report.epoch + 1))
         assert [r.epoch for r in read_reports(layout.trial(number))] == sorted(epochs)
         assert run.data.metrics["accuracy"] == ended.report.accuracy
+    states = {run.data.tags["prune_search.state"] for run in children}
+    assert states == {"completed", "stopped"}
     front = {
         int(run.data.tags["prune_search.trial"])
         for run in children

@@ -11,6 +11,7 @@ from prune_search.search import closing, progress
 from prune_search.search.layout import Layout
 from prune_search.search.progress import Progress
 from prune_search.search.results import Found, Record, control_of, dense_metrics
+from prune_search.search.tally import Tally
 from prune_search.spec.config import TrialConfig
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import evaluate
@@ -84,7 +85,7 @@ def test_the_hypervolume_is_that_of_the_front_against_the_dense_network():
 
 def test_progress_counts_what_ended_and_has_the_best_of_what_completed():
     seen = Progress("s", 20, None)
-    seen.update(FOUND)
+    seen.update(Tally.of(FOUND))
     assert seen.counts == {"completed": 7, "infeasible": 1, "failed": 1}
     assert (seen.ended, seen.front, seen.hypervolume) == (9, [5, 2, 0], FOUND.hypervolume)
     assert seen.best == {"accuracy": (0.98, 5), "params": (10, 0)}

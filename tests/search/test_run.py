@@ -71,7 +71,7 @@ WANTED = [
 
 @pytest.fixture(scope="module")
 def search(cluster, tmp_path_factory):
-    """Makes searches of eight trials: the wanted ones, and three that the sampler asks for when it knows those."""
+    """Makes searches of eight trials: the wanted ones, one that learns slower than the first, and two that the sampler asks for."""
     folder = tmp_path_factory.mktemp("searches")
     (folder / "user_models.py").write_text(USER_CODE)
     queue = []
@@ -80,7 +80,9 @@ def search(cluster, tmp_path_factory):
         if "sparsity" in want:
             entry["recipe.magnitude.schedule.one-shot.final_sparsity"] = want["sparsity"]
         queue.append(entry)
+    queue.append({**queue[0], "training.optimizer.lr": 0.01})
     options = {"trials": len(WANTED) + 3, "deterministic": "true", "batch": len(WANTED), "enqueue": json.dumps(queue)}
+    options["early_stopping"] = "{name: moasha, reduction: 2}"  # trial 5 is the first that looks at another one
 
     def make(workers, **more):
         path = write(folder, OUTCOMES, concurrency=workers, **options, **more)
@@ -107,6 +109,7 @@ def test_every_outcome_has_a_name_and_none_ends_the_search(two_workers):
         3: ("completed", "final sparsity reached"),
         4: ("failed", "collapsed_layer"),
     }
+    assert states[5] == ("stopped", "place 2 of 2 at epoch 1")
     assert "a model of the user's that raises" in found.record(2).reason
     assert "a model of the user's that raises" in (search.layout.trial(2) / "error.txt").read_text()
     completed = {number for number, (state, _) in states.items() if state == "completed"}
@@ -121,7 +124,7 @@ def test_every_outcome_has_a_name_and_none_ends_the_search(two_workers):
         "search",
         "FINISHED",
     )
-    statuses = {"completed": "FINISHED", "failed": "FAILED", "infeasible": "FINISHED"}
+    statuses = {"completed": "FINISHED", "stopped": "FINISHED", "failed": "FAILED", "infeasible": "FINISHED"}
     assert {int(n): run.info.status for n, run in runs.items()} == {
         n: statuses[state] for n, (state, _) in states.items()
     }

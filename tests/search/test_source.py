@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 from search.small_spaces import SMALL, write
 
 from prune_search.cost.metrics import Report
+from prune_search.search.asking.asker import Asker
 from prune_search.search.jobs import Ended, NoMore, Wait
 from prune_search.search.layout import Layout
 from prune_search.search.results import read
@@ -31,7 +33,8 @@ def source(tmp_path, slots=2, text=SMALL, name="s", **search):
         "reported": lambda job, report: None,
         "ended": lambda job, result: ended.__setitem__(job.number, result),
     }
-    made = StudySource(spec, layout, open_storage(layout, None), slots, **callbacks)
+    asking = partial(Asker, threaded=False)
+    made = StudySource(spec, layout, open_storage(layout, None), slots, **callbacks, asking=asking)
     return made, ended, layout, spec
 
 
@@ -153,7 +156,7 @@ def test_any_storage_url_of_optuna_holds_the_study(tmp_path):
     layout = Layout(tmp_path, "u")
     layout.folder.mkdir()
     callbacks = {"started": lambda job: None, "reported": lambda job, report: None, "ended": lambda job, result: None}
-    made = StudySource(spec, layout, open_storage(layout, url), 2, **callbacks)
+    made = StudySource(spec, layout, open_storage(layout, url), 2, **callbacks, asking=partial(Asker, threaded=False))
     drain(made)
     assert not layout.journal.exists()
     assert [record.state for record in read(layout, spec).records] == ["completed"] * 3

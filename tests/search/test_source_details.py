@@ -1,19 +1,23 @@
 """What a study is asked and told, in detail: waiting, resuming, constraints, samplers, what Tune passes on."""
 
 import json
+from functools import partial
+from types import SimpleNamespace
 
 import optuna
 import pytest
 from search.small_spaces import SMALL
 from search.test_source import drain, report, source
 
-from prune_search.search.adapter import Adapter
+from prune_search.search.adapter import Adapter, Scheduler
+from prune_search.search.asking.asker import Asker
+from prune_search.search.asking.history import History
+from prune_search.search.asking.samplers import sampler
 from prune_search.search.jobs import Ended, Job, NoMore, Wait
 from prune_search.search.layout import Layout
 from prune_search.search.results import Record, read
-from prune_search.search.samplers import sampler
 from prune_search.search.source import StudySource, ended_of
-from prune_search.search.storage import Horizon, open_storage, open_study
+from prune_search.search.storage import open_storage, open_study
 from prune_search.spec import load_spec
 
 DONE = Ended("completed", "epochs", report())
@@ -55,7 +59,8 @@ def test_every_hand_out_report_and_end_is_told_once_and_in_order(tmp_path):
         "reported": lambda job, seen: told.append(("reported", job.number, seen.accuracy)),
         "ended": lambda job, ended: told.append(("ended", job.number, ended.state)),
     }
-    made = StudySource(load_spec(tmp_path / "small.yaml"), layout, open_storage(layout, None), 1, **callbacks)
+    spec, storage = load_spec(tmp_path / "small.yaml"), open_storage(layout, None)
+    made = StudySource(spec, layout, storage, 1, **callbacks, asking=partial(Asker, threaded=False))
     for _ in range(2):
         job = made.next()
         made.report(job, report(0.25))
@@ -135,7 +140,7 @@ def test_objectives_keep_their_directions_and_names(tmp_path):
 def test_results_behind_the_horizon_are_not_there(tmp_path):
     made, _, layout, spec = source(tmp_path, text=SMALL + 'constraints: {accuracy: ">= 0.5"}\n', trials=3)
     drain(made)
-    storage = Horizon(made.storage, 1)
+    storage = History(made.storage, 1)
     seen = storage.get_all_trials(made.study._study_id)
     assert [trial.state.name for trial in seen] == ["COMPLETE", "COMPLETE", "RUNNING"]
     assert seen[2].values is None and seen[2].params == made.trials()[2].params
@@ -203,6 +208,9 @@ class Spy:
     def next(self):
         return self.jobs.pop(0)
 
+    def judge(self, job, seen):
+        return "behind" if seen.epoch == 7 else None
+
     def report(self, job, seen):
         self.told.append((job.number, seen.epoch))
 
@@ -238,6 +246,29 @@ def test_results_go_to_the_job_they_are_of(tmp_path):
         (5, 1), (4, 1), (4, 2), (4, "completed", "epochs", 2, "1: dense"), (5, "failed", "worker_died", 3, ""),
         (6, "failed", "nan_loss", None, ""),
     ]  # fmt: skip
+
+
+def test_a_trial_that_the_source_stops_ends_as_stopped(tmp_path):
+    spy = Spy(Job(4, {}, tmp_path, "#4"), Job(5, {}, tmp_path, "#5"))
+    asking = Adapter(spy, lambda: False, {}, dict)
+    scheduler = Scheduler(asking)
+    trials = {name: SimpleNamespace(trial_id=name) for name in "ab"}
+    for name in "ab":
+        asking.suggest(name)
+    assert scheduler.on_trial_result(None, trials["a"], result(6)) == "CONTINUE"
+    assert scheduler.on_trial_result(None, trials["b"], result(7)) == "STOP"
+    asking.on_trial_complete("b", result(7))
+    asking.on_trial_complete("a", result(6))  # cut off with the search: it has not ended
+    assert spy.told == [(5, 7), (5, "stopped", "behind", 7, "1: dense")]
+
+
+def test_the_next_trial_to_run_is_one_that_waits():
+    trials = [SimpleNamespace(status=status) for status in ("RUNNING", "PAUSED", "PENDING")]
+    controller = SimpleNamespace(get_live_trials=lambda: trials)
+    scheduler = Scheduler(Adapter(Spy(), lambda: False, {}, dict))
+    assert scheduler.choose_trial_to_run(controller) is trials[2]
+    controller.get_live_trials = lambda: trials[:1]
+    assert scheduler.choose_trial_to_run(controller) is None
 
 
 def test_nothing_is_handed_out_once_the_search_shall_stop(tmp_path):

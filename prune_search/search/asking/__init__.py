@@ -1,0 +1,1 @@
+"""Which configuration next: first trials, samplers, what they see of the study, and asking ahead."""
