@@ -28,6 +28,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Validate and sample three configurations, start nothing.")
     ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="Stop nobody early, and keep all curves in a table for `simulate`.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Search a space; every trial, the front and what to do next are shown and logged to MLflow."""
@@ -38,6 +41,8 @@ def run(
         overrides.append(f"search.trials={trials}")
     if time is not None:
         overrides.append(f"search.time={time}")
+    if record:
+        overrides.append("search.early_stopping=none")
     spec = load_spec(space, overrides)
     if dry_run:
         from prune_search.cli.samples import show_samples
@@ -46,7 +51,7 @@ def run(
         return
     from prune_search.search.driver import Search
 
-    _run(Search(spec, runs=runs, name=name, address=address), json)
+    _run(Search(spec, runs=runs, name=name, address=address), json, record)
 
 
 def resume(
@@ -55,15 +60,16 @@ def resume(
     time: Time = None,
     runs: Runs = RUNS,
     address: Address = None,
+    record: Annotated[bool, typer.Option("--record", help="Keep all curves in a table, as `run --record`.")] = False,
     json: Json = False,
 ) -> None:
     """Go on with a search that was stopped or killed, or add trials to one that has ended."""
     from prune_search.search.driver import Search
 
-    _run(Search.resume(name, runs=runs, address=address, trials=trials, time=time), json)
+    _run(Search.resume(name, runs=runs, address=address, trials=trials, time=time), json, record)
 
 
-def _run(search, json: bool) -> None:
+def _run(search, json: bool, record: bool) -> None:
     from prune_search.cli.tables import front_table
     from prune_search.cli.view import View
 
@@ -72,6 +78,11 @@ def _run(search, json: bool) -> None:
         console.print(f"search {layout.name}: files in {layout.folder}, messages in {layout.log}", soft_wrap=True)
     with chatter_to(layout.log) as terminal:
         found = search.run(None if json else View(lambda: search.progress, terminal))
+    table = None
+    if record and any(trial.report for trial in found.records):
+        from prune_search.search.simulation.table import record as record_table
+
+        table = record_table(layout, search.spec, found)
     if json:
         show_json({"name": layout.name, "phase": search.progress.phase, "front": [_plain(r) for r in found.front]})
         return
@@ -93,6 +104,8 @@ def _run(search, json: bool) -> None:
         ("ui", "everything in MLflow"),
     ):
         console.print(f"  prune-search {command}{place}   # {what}", soft_wrap=True)
+    if table is not None:
+        console.print(f"  prune-search simulate {table}   # strategies replayed on these trials", soft_wrap=True)
     if search.interrupted:
         raise typer.Exit(130)
 
@@ -131,6 +144,7 @@ def confirm(
     from prune_search.cli.tables import confirm_table
     from prune_search.errors import UserError
     from prune_search.search.confirm import confirm as confirm_search
+    from prune_search.search.confirm import plain_of
     from prune_search.search.layout import existing
     from prune_search.search.pick import choose
     from prune_search.search.results import control_of, read
@@ -161,10 +175,10 @@ def confirm(
 
         confirmed = confirm_search(spec, layout, records, seeds, address=address, done=done)
     if json:
-        show_json([item.plain() for item in confirmed])
+        show_json(plain_of(confirmed, spec.objectives))
         return
     numbers = {trial: control.number for trial, control in controls.items()}
-    console.print(confirm_table(confirmed, numbers, console.width))
+    console.print(confirm_table(confirmed, numbers, console.width, spec.objectives))
     if not controls:
         console.print("no dense control in this search: add `dense: {}` to recipe.choices to have one.")
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from prune_search.cli.view import number
-from prune_search.search.confirm import Confirmed
+from prune_search.search.confirm import Confirmed, beaten
 from prune_search.search.results import TEST_ACCURACY, Found
+
+if TYPE_CHECKING:
+    from prune_search.search.simulation.compare import Comparison
 
 COLUMNS = {
     "accuracy": "valid.",
@@ -48,18 +53,27 @@ def _cell(name: str, value: float | None) -> str:
     return f"{value:.4f}" if name in ("accuracy", TEST_ACCURACY, "sparsity") else number(value)
 
 
-def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], width: int) -> Table:
+def confirm_table(
+    confirmed: Sequence[Confirmed], controls: Mapping[int, int], width: int, objectives: Mapping[str, str]
+) -> Table:
     """Means and standard errors over seeds; differences to the dense control in points.
 
     Args:
         confirmed: The rows.
         controls: Trial -> its dense control, where there is one.
         width: Columns to fill. From 100 on the cost of training is shown too; otherwise it fits 80.
+        objectives: Of the search; a trial that another one beats in all of them for sure is marked.
     """
     rows = {item.trial: item for item in confirmed}
     costs = {"cost": "train_flops_ratio", "epochs": "epoch", "seconds": "seconds"} if width >= 100 else {}
     title = "means over new seeds ± standard errors, in %" + ("; cost: training FLOPs to dense" if costs else "")
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    rivals = beaten(confirmed, objectives)
+    caption = (
+        "* beaten: another one is better in all objectives, beyond both 95 % confidence regions" if rivals else None
+    )
+    table = Table(
+        title=title, title_justify="left", caption=caption, caption_justify="left", box=SIMPLE_HEAD, padding=0
+    )
     models = len({item.model for item in confirmed}) > 1
     columns = [
         "trial",
@@ -78,7 +92,7 @@ def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], w
         runs = str(len(item.values.get("accuracy", ())))
         dense = rows.get(controls.get(item.trial))
         table.add_row(
-            str(item.trial),
+            f"{item.trial}{'*' if item.trial in rivals else ''}",
             *([item.model] if models else []),
             item.recipe,
             runs + (f" + {len(item.failed)} failed" if item.failed else ""),
@@ -94,3 +108,31 @@ def confirm_table(confirmed: Sequence[Confirmed], controls: Mapping[int, int], w
 def _difference(item: Confirmed, dense: Confirmed) -> str:
     mean, error = item.difference(dense)
     return f"{100 * mean:+.2f}±{100 * error:.2f}"
+
+
+def simulation_table(comparison: Comparison) -> Table:
+    """Final hypervolumes, and how much of the others' device time the first strategy needs."""
+    plain = comparison.plain()
+    first = next(iter(plain["strategies"]))
+    seeds = len(plain["strategies"][first]["final"])
+    title = (
+        f"{plain['budget_device_hours']:.2f} device hours on {plain['workers']} workers, simulated; medians of {seeds} seeds.\n"
+        f"time: of {first} to the final hypervolume of the other, over the other's (quartiles)"
+    )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
+    table.add_column("strategy", overflow="fold")
+    for heading in ("hypervolume", "completed", "stopped", "failed", "time", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, row in plain["strategies"].items():
+        trials = [f"{row['trials'].get(state, 0):.0f}" for state in ("completed", "stopped", "failed")]
+        cells = [f"{statistics.median(row['final']):.4f}", *trials]
+        if name != first:
+            ratio = plain["device_hours_ratio"][name]
+            low, high = plain["device_hours_ratio_quartiles"][name]
+            cells += [f"{_ratio(ratio)} ({_ratio(low)} to {_ratio(high)})", f"{plain['wilcoxon_p'][name]:.2g}"]
+        table.add_row(name, *cells)
+    return table
+
+
+def _ratio(value: float | None) -> str:
+    return "never" if value is None else f"{value:.2f}"

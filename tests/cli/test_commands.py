@@ -33,7 +33,7 @@ def finished(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
     space = write(folder, trials=4, concurrency=1, enqueue="[{recipe: dense}, {recipe: dyprune}]")
-    patch.setattr(sys, "argv", ["prune-search", "run", str(space), "--name", "f", "--json"])
+    patch.setattr(sys, "argv", ["prune-search", "run", str(space), "--name", "f", "--record", "--json"])
     from prune_search.cli.main import main
 
     with pytest.raises(SystemExit) as ended:
@@ -48,6 +48,22 @@ def finished(tmp_path_factory):
 def call(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished)
     return lambda *arguments: run(monkeypatch, capsys, *arguments)
+
+
+def test_a_recorded_search_is_replayed(call, finished):
+    table, page = finished / "runs" / "f" / "table.parquet", finished / "curves.html"
+    options = ["--strategy", "tpe+moasha,random", "--workers", "2", "--seeds", "2", "--trials", "4", "--processes", "1"]
+    code, out, _ = call("simulate", table, *options, "--json", "--html", page)
+    plain = json.loads(out)
+    assert code == 0
+    assert plain["workers"] == 2 and set(plain["strategies"]) == {"tpe+moasha", "random"}
+    completed = [len(plain["strategies"][name]["final"]) for name in plain["strategies"]]
+    assert completed == [2, 2]
+    assert plain["strategies"]["random"]["trials"]["completed"] >= 2
+    assert max(plain["strategies"]["random"]["final"]) > 0
+    assert "hypervolume of the front" in page.read_text()
+    code, out, _ = call("simulate", table, *options)
+    assert code == 0 and "of tpe+moasha to the final hypervolume of the other" in " ".join(out.split())
 
 
 @pytest.mark.parametrize("space", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -146,6 +162,7 @@ def test_confirm_trains_on_new_seeds_and_does_not_repeat_itself(call, finished):
                 "where m.key = 'confirmed_test_accuracy' and t.key = 'prune_search.trial' and t.value = ?"
             )
             assert database.execute(query, [str(item["trial"])]).fetchall() == [(pytest.approx(mean),)]
+    assert "confirmed: means over new seeds" in (finished / "runs/f/front.html").read_text()
     again = json.loads(call("confirm", "f", "--trial", "1", "--seeds", "2", "--json")[1])
     assert again == confirmed and written() == first
 

@@ -9,6 +9,8 @@ from prune_search.cli.tables import confirm_table, front_table
 from prune_search.search.confirm import Confirmed
 from prune_search.search.results import Found
 
+OBJECTIVES = {"accuracy": "maximize", "params": "minimize"}
+
 
 def item(trial, model, recipe, accuracy, **values):
     figures = {"accuracy": accuracy, "test_accuracy": accuracy, "sparsity": (0.95, 0.95), "params": (13_310, 13_310)}
@@ -17,7 +19,7 @@ def item(trial, model, recipe, accuracy, **values):
 
 
 def printed(rows, controls, width):
-    return lines_of(confirm_table(rows, controls, width), width)
+    return lines_of(confirm_table(rows, controls, width, OBJECTIVES), width)
 
 
 def lines_of(table, width):
@@ -54,8 +56,8 @@ def test_each_model_has_its_own_control():
         item(4, "lenet-300-100", "dense", (0.97, 0.97)),
     ]
     lines = [cells(line) for line in printed(rows, {1: 0, 2: 4}, 120)[2:]]
-    assert lines[0][:3] == ["1", "lenet-5", "sap"] and lines[0][6] == "-1.00±0.00"
-    assert lines[1][:3] == ["2", "lenet-300-100", "sap"] and lines[1][6] == "-1.00±0.00"
+    assert lines[0][:3] == ["1*", "lenet-5", "sap"] and lines[0][6] == "-1.00±0.00"
+    assert lines[1][:3] == ["2*", "lenet-300-100", "sap"] and lines[1][6] == "-1.00±0.00"
 
 
 def test_the_front_shows_every_objective_once():
@@ -83,3 +85,15 @@ def test_the_front_of_several_models_names_them_and_cuts_no_figure_off():
     assert all(figure in " ".join(narrow) for figure in ("0.9100", "10,000,001", "3.302e+12"))
     alone = lines_of(front_table(Found(objectives, tuple(made[:1]))), 120)
     assert "model" not in " ".join(alone)
+
+
+def test_a_trial_that_another_one_beats_for_sure_is_marked():
+    rows = [
+        item(0, "lenet-5", "dyprune", (0.90, 0.9001), params=(900, 901)),
+        item(1, "lenet-5", "imp", (0.99, 0.9901), params=(100, 101)),
+        item(2, "lenet-5", "sap", (0.90, 0.99), params=(900, 901)),
+    ]
+    wide = printed(rows, {}, 120)
+    assert [cells(line)[0] for line in wide[2:5]] == ["0*", "1", "2"]
+    assert wide[5].startswith("* beaten: another one is better in all objectives")
+    assert len(printed(rows[1:], {}, 120)) == 4

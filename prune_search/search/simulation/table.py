@@ -1,0 +1,132 @@
+"""A table of recorded trials: what was asked, and every report of every epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prune_search.cost.metrics import Report
+from prune_search.errors import UserError
+from prune_search.pareto import default_reference
+from prune_search.search.layout import Layout
+from prune_search.search.results import Found, dense_metrics
+from prune_search.spec import Spec, load_spec
+from prune_search.training.files import read_reports
+
+META = b"prune_search"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A recorded trial.
+
+    Attributes:
+        params: What the sampler was asked, by name.
+        state, reason: How it ended.
+        reports: One for each epoch that it reached.
+    """
+
+    params: dict[str, Any]
+    state: str
+    reason: str
+    reports: tuple[Report, ...]
+
+    @property
+    def seconds(self) -> tuple[float, ...]:
+        """Of each epoch."""
+        ends = [0.0, *(report.seconds for report in self.reports)]
+        return tuple(max(0.0, end - start) for start, end in zip(ends, ends[1:], strict=False))
+
+
+@dataclass(frozen=True)
+class Table:
+    """A search space and trials of it.
+
+    Attributes:
+        reference: The fixed point against which hypervolumes of this table are measured.
+        origin: Command, machine and versions.
+    """
+
+    spec: Spec
+    entries: tuple[Entry, ...]
+    reference: dict[str, float]
+    origin: dict[str, Any]
+
+    @property
+    def full_seconds(self) -> float:
+        """Mean device seconds of a recorded trial."""
+        return sum(sum(entry.seconds) for entry in self.entries) / len(self.entries)
+
+
+def record(layout: Layout, spec: Spec, found: Found) -> Path:
+    """Write a search's trials as ``table.parquet`` into its folder; its path.
+
+    Trials that were stopped early or have not ended are left out: their curves end too soon.
+    """
+    records = [record for record in found.records if record.state in ("completed", "infeasible", "failed")]
+    curves = {record.number: read_reports(layout.trial(record.number)) for record in records}
+    dense = next(dense_metrics(reports[-1]) for reports in curves.values() if reports)
+    meta = {
+        "space": spec.to_yaml(),
+        "reference": default_reference(spec.objectives, dense),
+        "origin": json.loads(layout.origin.read_text()),
+        "trials": [
+            {"trial": r.number, "params": r.params, "state": r.state, "reason": r.reason.split(":")[0]} for r in records
+        ],
+    }
+    path = layout.folder / "table.parquet"
+    write(path, [(number, report) for number, reports in curves.items() for report in reports], meta)
+    return path
+
+
+def write(path: Path, rows: Sequence[tuple[int, Report]], meta: dict[str, Any]) -> None:
+    """A parquet file with a row for each report; the rest is in its metadata, as JSON."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, list[Any]] = {"trial": [number for number, _ in rows]}
+    for field in dataclasses.fields(Report):
+        values = [getattr(report, field.name) for _, report in rows]
+        if any(value is not None for value in values):
+            columns[field.name] = values
+    table = pa.table(columns).replace_schema_metadata({META: json.dumps(meta).encode()})
+    pq.write_table(table, path, compression="zstd")
+
+
+def load(path: Path) -> Table:
+    """Read a table.
+
+    Raises:
+        UserError: There is no such file, or it is no table of ours.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    how = "Record one with: prune-search run SPACE.yaml --record"
+    if not path.is_file():
+        raise UserError(f"there is no table {path}. {how}")
+    try:
+        table = pq.read_table(path)
+        meta = json.loads((table.schema.metadata or {})[META])
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise UserError(f"{path} is no table of recorded trials ({type(error).__name__}). {how}") from None
+    curves: dict[int, list[Report]] = {}
+    for row in table.to_pylist():
+        curves.setdefault(row.pop("trial"), []).append(Report(**row))
+    entries = tuple(
+        Entry(trial["params"], trial["state"], trial["reason"], tuple(curves.get(trial["trial"], ())))
+        for trial in meta["trials"]
+    )
+    return Table(_spec(meta["space"]), entries, meta["reference"], meta["origin"])
+
+
+def _spec(text: str) -> Spec:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "space.yaml"
+        path.write_text(text)
+        return load_spec(path)

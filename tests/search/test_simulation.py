@@ -1,0 +1,215 @@
+"""Recorded trials and searches on them: tables, nearest configurations, the clock, comparisons."""
+
+import json
+import math
+import random
+
+import numpy as np
+import pytest
+from search.fakes import report
+from search.small_spaces import write
+
+from prune_search.errors import UserError
+from prune_search.search.simulation import clock
+from prune_search.search.simulation.clock import Trace, simulate
+from prune_search.search.simulation.compare import Comparison, Strategy, compare, figure
+from prune_search.search.simulation.pool import Neighbours, Pool
+from prune_search.search.simulation.table import Entry, Table, load
+from prune_search.search.simulation.table import write as write_table
+from prune_search.spec import load_spec
+from prune_search.spec.settings import Moasha, NoStopping
+
+EPOCHS = 5
+REFERENCE = {"accuracy": 0.0, "params": 1e5}
+
+
+def entry(params, accuracy, count, seconds=1.0, state="completed"):
+    """A trial that is as accurate as it will be times the share of its epochs; ``seconds`` an epoch."""
+    reports = [
+        report(accuracy * epoch / EPOCHS, count, epoch=epoch, seconds=seconds * epoch, device_seconds=seconds * epoch)
+        for epoch in range(1, EPOCHS + 1)
+    ]
+    return Entry(params, state, "epochs", tuple(reports))
+
+
+def some(spec, count=60):
+    """Random configurations of SMALL: the more is pruned, the smaller and the less accurate; half of it is noise."""
+    draw, entries = random.Random(0), []
+    for _ in range(count):
+        params = {
+            "training.optimizer.lr": draw.uniform(0.02, 0.2),
+            "recipe": draw.choice(["magnitude", "dyprune", "dense"]),
+        }
+        if params["recipe"] == "magnitude":
+            params["recipe.magnitude.schedule.final_sparsity"] = draw.uniform(0.5, 0.95)
+        if params["recipe"] == "dyprune":
+            params["recipe.dyprune.schedule.b"] = draw.uniform(7.0, 20.0)
+        size = draw.uniform(2.0, 5.0)
+        entries.append(
+            entry(params, min(1.0, size / 5 * draw.uniform(0.5, 1.0)), round(10**size), draw.uniform(0.5, 2.0))
+        )
+    return tuple(entries)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    spec = load_spec(write(tmp_path_factory.mktemp("space"), defaults_first="false"))
+    return Table(spec, some(spec), REFERENCE, {})
+
+
+# Tables
+
+
+def test_a_table_reads_back_equal(tmp_path, table):
+    rows = [(number, each) for number, entry in enumerate(table.entries) for each in entry.reports]
+    trials = [
+        {"trial": number, "params": entry.params, "state": entry.state, "reason": entry.reason}
+        for number, entry in enumerate(table.entries)
+    ]
+    meta = {"space": table.spec.to_yaml(), "reference": REFERENCE, "origin": {"python": "3"}, "trials": trials}
+    write_table(tmp_path / "t.parquet", rows, meta)
+    again = load(tmp_path / "t.parquet")
+    assert again.entries == table.entries
+    assert (again.reference, again.origin) == (REFERENCE, {"python": "3"})
+    assert again.spec.parameters() == table.spec.parameters()
+
+
+def test_a_file_that_is_no_table(tmp_path):
+    (tmp_path / "t.parquet").write_text("no")
+    with pytest.raises(UserError, match="is no table of recorded trials"):
+        load(tmp_path / "t.parquet")
+
+
+def test_seconds_of_an_epoch_are_differences(table):
+    made = entry({}, 0.9, 10, seconds=2.0)
+    assert made.seconds == (2.0,) * EPOCHS
+    assert Table(table.spec, (made, entry({}, 0.9, 10, 4.0)), REFERENCE, {}).full_seconds == 15.0
+
+
+# Nearest configurations
+
+
+def test_distances_by_hand(tmp_path):
+    spec = load_spec(write(tmp_path))
+    lr, size, b = "training.optimizer.lr", "recipe.magnitude.schedule.final_sparsity", "recipe.dyprune.schedule.b"
+    entries = [
+        entry({lr: 0.02, "recipe": "magnitude", size: 0.5}, 0.9, 10),
+        entry({lr: 0.2, "recipe": "magnitude", size: 0.95}, 0.9, 10),
+        entry({lr: 0.02, "recipe": "dyprune", b: 7.0}, 0.9, 10),
+        entry({lr: 0.02, "recipe": "dense"}, 0.9, 10),
+    ]
+    near = Neighbours(spec, entries)
+    middle = math.sqrt(0.02 * 0.2)
+    wish = near.encode({lr: middle, "recipe": "magnitude", size: 0.5})
+    assert near.distances(wish).tolist() == pytest.approx([0.5, 0.5 + 1, 0.5 + 1 + 2, 0.5 + 1 + 1])
+
+
+def test_each_entry_is_had_once_the_nearest_first(table):
+    pool = Pool(table)
+    wish = table.entries[7].params
+    taken = [pool.take(number, wish) for number in range(60)]
+    assert taken[0] == 7
+    assert sorted(taken) == list(range(60))
+    distances = Neighbours(table.spec, table.entries).distances(Neighbours(table.spec, table.entries).encode(wish))
+    assert [distances[i] for i in taken] == sorted(distances)
+    assert pool.taken[3] == taken[3]
+    assert pool.take(60, wish) == 7  # all were had: from the start
+
+
+# The clock
+
+
+def test_one_machine_trains_one_trial_after_the_other(monkeypatch, table):
+    monkeypatch.setattr(clock, "STRAGGLERS", 0.0)
+    pool = Pool(table)
+    trace = simulate(table, pool, "random", NoStopping(), workers=1, trials=60, seed=0)
+    order = [pool.taken[number] for number in range(60)]
+    ends = np.cumsum([sum(table.entries[i].seconds) for i in order])
+    assert trace.counts == {"completed": 60}
+    for when, _ in trace.gains[1:]:
+        assert np.abs(ends - when).min() < 1e-9
+    assert trace.gains[1][0] == pytest.approx(ends[0])
+    best = simulate(table, pool, "nsgaii", NoStopping(), workers=1, trials=60, seed=3)
+    assert best.final == pytest.approx(trace.final)  # all of the table, in another order
+
+
+def test_a_slow_machine_takes_three_times_as_long(monkeypatch, table):
+    monkeypatch.setattr(clock, "STRAGGLERS", 1.0)
+    pool = Pool(table)
+    trace = simulate(table, pool, "random", NoStopping(), workers=1, trials=60, seed=0)
+    assert trace.gains[1][0] == pytest.approx(3 * sum(table.entries[pool.taken[0]].seconds))
+
+
+def test_device_time_counts_every_machine_and_what_is_in_flight_does_not_count(monkeypatch, table):
+    monkeypatch.setattr(clock, "STRAGGLERS", 0.0)
+    pool = Pool(table)
+    trace = simulate(table, pool, "random", NoStopping(), workers=5, trials=20, seed=0)
+    assert 10 <= trace.counts["completed"] <= 20
+    assert trace.gains[-1][0] <= 20 * table.full_seconds
+    assert trace.gains[1][0] == pytest.approx(5 * min(sum(table.entries[pool.taken[n]].seconds) for n in range(5)))
+
+
+def test_the_same_seed_gives_the_same_search(table):
+    traces = [
+        simulate(table, Pool(table), "tpe", Moasha(name="moasha"), workers=4, trials=20, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    assert traces[0] == traces[1] != traces[2]
+    assert traces[0].counts["stopped"] > 10
+
+
+def test_failed_trials_cost_time_and_give_nothing(tmp_path, table):
+    entries = tuple(Entry(e.params, "failed", "nan_loss", e.reports[:2]) for e in table.entries)
+    bad = Table(table.spec, entries, REFERENCE, {})
+    trace = simulate(bad, Pool(bad), "random", NoStopping(), workers=2, trials=60, seed=0)
+    assert set(trace.counts) == {"failed"} and trace.final == 0.0
+
+
+# Comparisons
+
+
+def test_strategies_by_name():
+    both = Strategy.parse("tpe+moasha")
+    assert (both.sampler, both.stopping.name) == ("tpe", "moasha")
+    assert Strategy.parse("random").stopping.name == "none"
+    for text, word in (
+        ("tpee", "Did you mean 'tpe'"),
+        ("tpe+mosha", "Did you mean 'moasha'"),
+        ("+moasha", "'' is unknown"),
+    ):
+        with pytest.raises(UserError, match=word.replace("+", r"\+")):
+            Strategy.parse(text)
+
+
+def test_ratios_and_their_test_by_hand(table):
+    a = [Trace([(0, 0.0), (10, 1.0), (20, 2.0)]), Trace([(0, 0.0), (10, 0.5)])]
+    b = [Trace([(0, 0.0), (40, 1.0)]), Trace([(0, 0.0), (30, 1.0)])]
+    made = Comparison(table, 3600.0, 4, {"a": a, "b": b})
+    assert made.ratios("a", "b") == [0.25, math.inf]
+    plain = json.loads(json.dumps(made.plain()))
+    assert plain["device_hours_ratio"] == {"b": None}
+    assert plain["strategies"]["a"]["final"] == [2.0, 0.5]
+    assert plain["strategies"]["b"]["hypervolume"][0] == 0.0
+    assert len(plain["device_hours"]) == len(plain["strategies"]["a"]["hypervolume"]) == 101
+    assert plain["wilcoxon_p"]["b"] == 1.0  # one shorter, one longer
+    sooner = Comparison(table, 3600.0, 4, {"a": [a[0]] * 6, "b": [b[0]] * 5 + [Trace()]})
+    assert sooner.ratios("a", "b") == [0.25] * 5 + [0.0]
+    assert sooner.plain()["wilcoxon_p"]["b"] == pytest.approx(2 / 2**6)
+    assert len(figure(made).data) == 4
+
+
+def test_every_strategy_has_every_seed_and_the_same_time(table):
+    seen = []
+    strategies = [Strategy.parse("random"), Strategy.parse("random+moasha")]
+    made = compare(
+        table, strategies, workers=4, trials=10, seeds=2, done=lambda name, seed, trace: seen.append((name, seed))
+    )
+    assert seen == [("random", 0), ("random+moasha", 0), ("random", 1), ("random+moasha", 1)]
+    assert made.budget == 10 * table.full_seconds
+    assert all(trace.gains[-1][0] <= made.budget for traces in made.traces.values() for trace in traces)
+
+
+def test_two_processes_find_what_one_does(table):
+    strategies = [Strategy.parse("tpe+moasha"), Strategy.parse("random")]
+    one, two = (compare(table, strategies, workers=4, trials=10, seeds=2, processes=n) for n in (1, 2))
+    assert one.traces == two.traces
