@@ -44,7 +44,8 @@ def reports(number: int) -> list[Report]:
 
 
 def play(sampler: str, trials: int) -> None:
-    spec = load_spec(SPACE, [f"search.sampler={sampler}", f"search.trials={trials}"])
+    rule = "search.early_stopping=moasha-schedule-aware"
+    spec = load_spec(SPACE, [f"search.sampler={sampler}", f"search.trials={trials}", rule])
     silent = {"started": lambda job: None, "reported": lambda job, report: None, "ended": lambda job, ended: None}
     source = StudySource(
         spec, Layout(Path("none"), sampler), InMemoryStorage(), 16, **silent, asking=partial(Asker, threaded=False)
