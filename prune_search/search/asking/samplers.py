@@ -11,6 +11,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, PartialFixedSampler
 from optuna.trial import Trial
 
+from prune_search.search.asking.branches import BranchedTPE
 from prune_search.spec import Spec
 from prune_search.spec.domains import Domain, Float, Int
 
@@ -31,7 +32,7 @@ def sampler(name: str, seed: int, number: int, fixed: Mapping[str, Any] | None =
     """
     one = (seed * 1_000_003 + number) % 2**32
     made = {
-        "tpe": lambda: optuna.samplers.TPESampler(multivariate=True, group=True, n_startup_trials=STARTUP, seed=one),
+        "tpe": lambda: BranchedTPE(STARTUP, one, fixed or ()),
         "nsgaii": lambda: optuna.samplers.NSGAIISampler(seed=one),
         "nsgaiii": lambda: optuna.samplers.NSGAIIISampler(seed=one),
         "gp": lambda: optuna.samplers.GPSampler(n_startup_trials=STARTUP, seed=one, deterministic_objective=False),
