@@ -107,6 +107,35 @@ def test_a_sampler_sees_a_trial_that_failed_by_itself_as_stopped(tmp_path):
     assert [trial.state.name for trial in seen] == ["PRUNED", "FAIL", "COMPLETE"]
 
 
+def test_a_sampler_sees_counts_in_decades_and_the_study_keeps_them(tmp_path):
+    made, *_ = source(tmp_path, trials=1)
+    drain(made, lambda job: Ended("completed", "epochs", report(0.9, 1000)))
+    (seen,) = History(made.storage, 10, objectives=["accuracy", "params"]).get_all_trials(made.study._study_id)
+    assert seen.values == [0.9, 3.0]
+    assert made.trials()[0].values == [0.9, 1000.0]
+
+
+FRONT = """
+data: {name: digits}
+model: lenet-300-100
+training: {epochs: 5}
+recipe: {schedule.final_sparsity: {low: 0.1, high: 0.9}}
+objectives: {accuracy: maximize, params: minimize}
+"""
+
+
+def test_tpe_learns_from_all_decades_of_a_front(tmp_path):
+    """Sixty trials in a row, all on the front; of which one it learns, it decides by hypervolume."""
+    made, *_ = source(tmp_path, text=FRONT, sampler="tpe", trials=100)
+
+    def end(job):
+        sparsity = job.params["recipe.schedule.final_sparsity"]
+        return Ended("completed", "epochs", report(0.9 - 0.5 * sparsity, 10 ** (5 - 3 * sparsity)))
+
+    asked = [config["recipe"]["schedule.final_sparsity"] for config in drain(made, end)[60:]]
+    assert sum(sparsity > 0.45 for sparsity in asked) >= 13
+
+
 # Thinning
 
 

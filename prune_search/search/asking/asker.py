@@ -65,7 +65,7 @@ class Asker:
         """Begin to ask for a trial, which is new unless its id in the storage is ``known``."""
         if number not in self._coming:
             last = number - self._back if self._spec.search.deterministic else sys.maxsize
-            view = History(self._storage, last, self._kept(last))
+            view = History(self._storage, last, self._kept(last), list(self._spec.objectives))
             if self._thread:
                 self._coming[number] = self._thread.submit(self._ask, number, known, view)
             else:

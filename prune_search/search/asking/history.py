@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from optuna.distributions import BaseDistribution
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from prune_search.pareto.scale import LOGARITHMIC
 
 FAULT = "fault"
 """User attribute of trials that failed by their own configuration."""
@@ -23,15 +26,21 @@ class History(BaseStorage):
     * A trial that failed by its own configuration (:data:`FAULT`) looks as if it had been stopped, so that samplers which
       learn from stopped trials avoid its like. One whose worker died tells nothing, and stays failed.
     * Of the finished trials only ``kept`` are there, if given.
+    * Values are those that :func:`prune_search.pareto.scale.scaled` measures: counts in decades. Samplers that weigh one
+      objective against another would otherwise see no difference between 500 and 5,000 parameters beside 250,000.
 
     Args:
         storage: The study's.
         last: The greatest number of a trial with a result.
         kept: Numbers of finished trials, or None for all.
+        objectives: The names of the values.
     """
 
-    def __init__(self, storage: BaseStorage, last: int, kept: Container[int] | None = None):
+    def __init__(
+        self, storage: BaseStorage, last: int, kept: Container[int] | None = None, objectives: Sequence[str] = ()
+    ):
         self._storage, self.last, self._kept = storage, last, kept
+        self._decades = [name in LOGARITHMIC for name in objectives]
         self._looked: dict[int, list[FrozenTrial]] = {}
 
     def get_all_trials(
@@ -56,6 +65,8 @@ class History(BaseStorage):
             return _with_state(trial, TrialState.RUNNING)
         if trial.state is TrialState.FAIL and FAULT in trial.user_attrs:
             return _with_state(trial, TrialState.PRUNED)
+        if trial.state is TrialState.COMPLETE and any(self._decades):
+            return _in_decades(trial, self._decades)
         return trial
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
@@ -107,6 +118,13 @@ class History(BaseStorage):
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         self._storage.set_trial_system_attr(trial_id, key, value)
+
+
+def _in_decades(trial: FrozenTrial, which: Sequence[bool]) -> FrozenTrial:
+    seen = copy.copy(trial)
+    pairs = zip(trial.values, which, strict=True)
+    seen.values = [math.log10(max(value, 1.0)) if decades else value for value, decades in pairs]
+    return seen
 
 
 def _with_state(trial: FrozenTrial, state: TrialState) -> FrozenTrial:
