@@ -94,6 +94,11 @@ def _run(search, json: bool, record: bool) -> None:
         f"{search.progress.phase}: {ended} trials ended, {failed} failed, hypervolume {found.hypervolume:.4f}"
     )
     place = "" if layout.runs == RUNS.resolve() else f" --runs {layout.runs}"
+    if failed and failed == ended and search.progress.phase == "done":
+        last = [record.reason for record in found.records if record.state == "failed"][-1]
+        console.print(f"Every trial failed, the last with: {last}", markup=False, soft_wrap=True)
+        console.print(f"Mend that and start a new search, or go on with: prune-search resume {layout.name}{place}")
+        raise typer.Exit(1)
     console.print("next:")
     if search.progress.phase == "interrupted":
         console.print(f"  prune-search resume {layout.name}{place}", soft_wrap=True)

@@ -133,7 +133,7 @@ class Search:
             )
             self._source, self._tracking = source, tracker
             self._tally = Tally.of(read(self.layout, spec, self._storage))
-            self._tally.since_gain = 0
+            self._tally.since_gain = self._tally.failures = 0
             progress.update(self._tally)
             self._make_whole(source)
             progress.started = time.time()
@@ -189,6 +189,7 @@ class Search:
             (deadline is not None and time.time() >= deadline)
             or (search.device_time is not None and tally.device_seconds >= search.device_time)
             or (search.patience is not None and tally.since_gain >= search.patience)
+            or tally.hopeless
         )
 
     def _why(self) -> str:

@@ -13,6 +13,8 @@ from prune_search.pareto import default_reference, hypervolume
 from prune_search.pareto.scale import Objectives, losses
 from prune_search.search.results import Found, Record, dense_metrics
 
+HOPELESS = 10
+
 
 class Tally:
     """What is known of the trials that have ended; another one costs as much as the front is long.
@@ -23,6 +25,7 @@ class Tally:
         hypervolume: Of the front; see :attr:`prune_search.search.results.Found.hypervolume`.
         device_seconds: Held by all of them together.
         since_gain: Trials in a row that added nothing to the hypervolume.
+        failures: Trials in a row that failed.
     """
 
     def __init__(self, objectives: Objectives):
@@ -34,6 +37,7 @@ class Tally:
         self.hypervolume = 0.0
         self.device_seconds = 0.0
         self.since_gain = 0
+        self.failures = 0
 
     @classmethod
     def of(cls, found: Found) -> Tally:
@@ -54,9 +58,15 @@ class Tally:
         """Metrics of the trials on the front."""
         return list(self._front.values())
 
+    @property
+    def hopeless(self) -> bool:
+        """Whether ten trials in a row have failed and none before did anything else (our choice): it is not for their values."""
+        return self.failures >= HOPELESS and self.counts.total() == self.counts["failed"]
+
     def add(self, record: Record) -> None:
         """A trial has ended."""
         self.counts[record.state] += 1
+        self.failures = self.failures + 1 if record.state == "failed" else 0
         self.since_gain += 1
         if record.report is None:
             return

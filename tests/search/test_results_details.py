@@ -92,6 +92,22 @@ def test_progress_counts_what_ended_and_has_the_best_of_what_completed():
 
 
 @pytest.mark.parametrize(
+    ("states", "hopeless"),
+    [
+        (["failed"] * 9, False),
+        (["failed"] * 10, True),
+        (["completed", *["failed"] * 10], False),
+        ([*["failed"] * 9, "stopped", "failed"], False),
+    ],
+)
+def test_ten_failures_and_nothing_else_are_hopeless(states, hopeless):
+    tally = Tally(FOUND.objectives)
+    for number, state in enumerate(states):
+        tally.add(record(number, 0.9, 1000, state))
+    assert tally.hopeless is hopeless
+
+
+@pytest.mark.parametrize(
     ("trials", "deadline", "ended", "left"),
     [
         (None, None, 4, None),

@@ -6,9 +6,11 @@ import time
 import mlflow
 import pytest
 import ray
-from search.small_spaces import write
+from cli import command
+from search.small_spaces import SMALL, write
 
-from prune_search import Search
+from prune_search import Search, load_spec
+from prune_search.search.layout import existing
 from prune_search.search.results import read
 
 USER_CODE = '''
@@ -182,3 +184,14 @@ def test_a_deterministic_search_is_the_same_with_one_worker_and_cut_off_by_time(
     whole = Search.resume("workers-1", runs=cut.layout.runs, time="10m").run()
     assert {r.number: r.report for r in whole.records if r.number in before} == {n: r.report for n, r in before.items()}
     assert outcome(whole) == outcome(two_workers[1])
+
+
+def test_a_search_of_which_everything_fails_ends_soon_and_says_why(tmp_path, monkeypatch, capsys):
+    space = write(tmp_path, SMALL.replace("validation_size: 200", "validation_size: 5000"), trials=40)
+    code, out, _ = command.run(monkeypatch, capsys, "run", space, "--name", "s", "--runs", tmp_path / "runs")
+    said = " ".join(out.split())
+    assert code == 1
+    assert "Every trial failed, the last with: error: UserError: data.validation_size is 5000; digits has" in said
+    assert "go on with: prune-search resume s" in said and "export" not in said
+    failed = read(existing(tmp_path / "runs", "s"), load_spec(space)).records
+    assert 10 <= len(failed) <= 12
