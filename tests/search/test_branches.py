@@ -52,10 +52,29 @@ def ask(made, *names):
     return trial.params
 
 
+def running(count):
+    """Open trials where the good ones are."""
+    return [
+        create_trial(params={"x": 0.2, "y": 0.8, "kind": "a"}, distributions=FLAT, state=TrialState.RUNNING)
+        for _ in range(count)
+    ]
+
+
 @pytest.mark.parametrize("count", [3, 40])
 def test_on_a_flat_space_it_asks_what_optuna_asks(count):
-    own = ask(study(flat(count), BranchedTPE(10, seed=7)), *sorted(FLAT))
-    assert own == ask(study(flat(count), TPESampler(multivariate=True, n_startup_trials=10, seed=7)), *sorted(FLAT))
+    def asked(sampler):
+        return ask(study([*flat(count), *running(5)], sampler), *sorted(FLAT))
+
+    theirs = TPESampler(multivariate=True, constant_liar=True, n_startup_trials=10, seed=7)
+    assert asked(BranchedTPE(10, seed=7)) == asked(theirs)
+
+
+def test_it_keeps_away_from_trials_that_run():
+    def near(open_):
+        asked = [ask(study([*flat(40), *open_], BranchedTPE(10, seed)), "x", "y") for seed in range(40)]
+        return sum(abs(params["x"] - 0.2) + abs(params["y"] - 0.8) < 0.1 for params in asked)
+
+    assert near(running(5)) < near([])
 
 
 def test_parameters_of_a_branch_are_sampled_together():

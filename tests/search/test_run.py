@@ -186,12 +186,13 @@ def test_a_deterministic_search_is_the_same_with_one_worker_and_cut_off_by_time(
     assert outcome(whole) == outcome(two_workers[1])
 
 
-def test_a_search_of_which_everything_fails_ends_soon_and_says_why(tmp_path, monkeypatch, capsys):
+def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, tmp_path, monkeypatch, capsys):
+    runs = two_workers.layout.runs
     space = write(tmp_path, SMALL.replace("validation_size: 200", "validation_size: 5000"), trials=40)
-    code, out, _ = command.run(monkeypatch, capsys, "run", space, "--name", "s", "--runs", tmp_path / "runs")
+    code, out, _ = command.run(monkeypatch, capsys, "run", space, "--name", "s", "--runs", runs)
     said = " ".join(out.split())
     assert code == 1
     assert "Every trial failed, the last with: error: UserError: data.validation_size is 5000; digits has" in said
     assert "go on with: prune-search resume s" in said and "export" not in said
-    failed = read(existing(tmp_path / "runs", "s"), load_spec(space)).records
+    failed = read(existing(runs, "s"), load_spec(space)).records
     assert 10 <= len(failed) <= 12

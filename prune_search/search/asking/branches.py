@@ -16,6 +16,7 @@ class BranchedTPE(BaseSampler):
 
     A group are parameters that the same finished trials have, as with ``TPESampler(multivariate=True, group=True)``. That
     one samples every group of the space before a trial begins, here twenty where a trial needs six; its time goes with it.
+    Trials that run count as bad ones until they end (``constant_liar``), so that trials side by side are not alike.
 
     Args:
         startup: Finished trials before the first model; random until then.
@@ -24,7 +25,7 @@ class BranchedTPE(BaseSampler):
     """
 
     def __init__(self, startup: int, seed: int, without: Container[str] = ()):
-        self._tpe = TPESampler(multivariate=True, n_startup_trials=startup, seed=seed)
+        self._tpe = TPESampler(multivariate=True, constant_liar=True, n_startup_trials=startup, seed=seed)
         self._without = without
         self._groups: dict[str, dict[str, BaseDistribution]] = {}
         self._sampled: dict[str, Any] = {}

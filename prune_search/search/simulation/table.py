@@ -49,7 +49,7 @@ class Table:
 
     Attributes:
         reference: The fixed point against which hypervolumes of this table are measured.
-        origin: Command, machine and versions.
+        origin: Platform and versions.
     """
 
     spec: Spec
@@ -70,11 +70,12 @@ def record(layout: Layout, spec: Spec, found: Found) -> Path:
     """
     records = [record for record in found.records if record.state in ("completed", "infeasible", "failed")]
     curves = {record.number: read_reports(layout.trial(record.number)) for record in records}
+    origin = json.loads(layout.origin.read_text())
     dense = next(dense_metrics(reports[-1]) for reports in curves.values() if reports)
     meta = {
         "space": spec.to_yaml(),
         "reference": default_reference(spec.objectives, dense),
-        "origin": json.loads(layout.origin.read_text()),
+        "origin": {"versions": origin["versions"], "platform": origin["platform"]},
         "trials": [
             {"trial": r.number, "params": r.params, "state": r.state, "reason": r.reason.split(":")[0]} for r in records
         ],
