@@ -187,7 +187,7 @@ def test_a_deterministic_search_is_the_same_with_one_worker_and_cut_off_by_time(
 
 
 def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, tmp_path, monkeypatch, capsys):
-    runs = two_workers.layout.runs
+    runs = two_workers[0].layout.runs
     space = write(tmp_path, SMALL.replace("validation_size: 200", "validation_size: 5000"), trials=40)
     code, out, _ = command.run(monkeypatch, capsys, "run", space, "--name", "s", "--runs", runs)
     said = " ".join(out.split())
