@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import statistics
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from prune_search.search.simulation.table import write as write_table
 from prune_search.spec import load_spec
 from prune_search.spec.settings import Moasha, NoStopping
 
+SPACES = Path(__file__).parents[2] / "search_spaces"
 EPOCHS = 5
 REFERENCE = {"accuracy": 0.0, "params": 1e5}
 
@@ -84,6 +87,16 @@ def test_seconds_of_an_epoch_are_differences(table):
     made = entry({}, 0.9, 10, seconds=2.0)
     assert made.seconds == (2.0,) * EPOCHS
     assert Table(table.spec, (made, entry({}, 0.9, 10, 4.0)), REFERENCE, {}).full_seconds == 15.0
+
+
+def test_another_reference_point(table):
+    strict = table.measured_from(["accuracy=0.6"])
+    assert strict.reference == {"accuracy": 0.6, "params": 1e5} and table.reference["accuracy"] == 0.0
+    traces = [simulate(t, Pool(t), "random", NoStopping(), workers=2, trials=60, seed=0) for t in (table, strict)]
+    assert traces[0].final > traces[1].final > 0
+    for text, message in (("accuracy", "Write a number"), ("acuracy=0.5", "Did you mean 'accuracy'")):
+        with pytest.raises(UserError, match=message):
+            table.measured_from([text])
 
 
 # Nearest configurations
@@ -213,3 +226,23 @@ def test_two_processes_find_what_one_does(table):
     strategies = [Strategy.parse("tpe+moasha"), Strategy.parse("random")]
     one, two = (compare(table, strategies, workers=4, trials=10, seeds=2, processes=n) for n in (1, 2))
     assert one.traces == two.traces
+
+
+# The tables that come with the project
+
+
+@pytest.mark.parametrize(("name", "epochs"), [("mnist", 8), ("digits", 16)])
+def test_shipped_tables_have_whole_trials_of_the_recombination_space(name, epochs):
+    table = load(SPACES / f"recombination_{name}.parquet")
+    assert table.spec.parameters().keys() == load_spec(SPACES / "recombination.yaml").parameters().keys()
+    assert len(table.entries) == 1000 and {entry.state for entry in table.entries} <= {"completed", "failed"}
+    whole = sum(len(entry.reports) == epochs for entry in table.entries)
+    assert whole > 850  # where accuracy was regained for good, a recipe may end a trial sooner
+    assert max(entry.reports[-1].accuracy for entry in table.entries if entry.reports) > 0.96
+
+
+def test_on_shipped_trials_the_default_finds_what_random_search_finds_in_less_time():
+    table = load(SPACES / "recombination_digits.parquet")
+    names = ("tpe+moasha-schedule-aware", "random")
+    made = compare(table, [Strategy.parse(name) for name in names], workers=8, trials=60, seeds=2)
+    assert statistics.median(made.ratios(*names)) < 0.8

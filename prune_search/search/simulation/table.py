@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.cost.metrics import Report
-from prune_search.errors import UserError
+from prune_search.errors import UserError, nearest
 from prune_search.pareto import default_reference
 from prune_search.search.layout import Layout
 from prune_search.search.results import Found, dense_metrics
@@ -61,6 +61,29 @@ class Table:
     def full_seconds(self) -> float:
         """Mean device seconds of a recorded trial."""
         return sum(sum(entry.seconds) for entry in self.entries) / len(self.entries)
+
+    def measured_from(self, texts: Sequence[str]) -> Table:
+        """The same trials with another reference point.
+
+        Args:
+            texts: As ``accuracy=0.9``, for any of the objectives.
+
+        Raises:
+            UserError: No such objective, or no number.
+        """
+        given: dict[str, float] = {}
+        for text in texts:
+            name, _, value = text.partition("=")
+            try:
+                given[name] = float(value)
+            except ValueError:
+                raise UserError(f"got --reference {text!r}. Write a number, as in accuracy=0.9.") from None
+            if name not in self.reference:
+                raise UserError(
+                    f"got --reference {text!r}, but the objectives are {', '.join(self.reference)}."
+                    + nearest(name, self.reference)
+                )
+        return dataclasses.replace(self, reference=self.reference | given)
 
 
 def record(layout: Layout, spec: Spec, found: Found) -> Path:
