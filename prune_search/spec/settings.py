@@ -75,8 +75,8 @@ class ScheduleAware(Strict):
 
     name: Literal["moasha-schedule-aware"] = "moasha-schedule-aware"
     neighbours: int = Field(5, ge=1)
-    chance: float = Field(0.2, ge=0, lt=1)
-    checks: int = Field(8, ge=2)
+    chance: float = Field(0.0, ge=0, lt=1)
+    checks: int = Field(16, ge=2)
     first: int = Field(10, ge=1)
 
 
@@ -118,7 +118,7 @@ class SearchConfig(Strict):
         seed: Of the sampler; what is trained is seeded by the top-level ``seed``.
         deterministic: The same search again for the same seed, whatever the timing.
         batch: Trial n is asked from the results of trials 0..n - batch only, where deterministic.
-        early_stopping: Who is stopped before the end.
+        early_stopping: Who is stopped before the end; nobody where the sampler is ``grid`` and nothing else is said.
         storage: URL of Optuna's storage; None: a file in the search's directory.
         enqueue: Configurations to try first, nested or flat; what they leave out is sampled.
         defaults_first: Try each preset of the space with its own values next.
@@ -137,11 +137,18 @@ class SearchConfig(Strict):
     batch: int = Field(8, ge=1)
     storage: str | None = None
     early_stopping: Annotated[Annotated[EarlyStopping, Field(discriminator="name")], BeforeValidator(_named)] = (
-        NoStopping()
+        ScheduleAware()
     )
     enqueue: list[dict[str, object]] = Field(default_factory=list)
     defaults_first: bool = True
     warm_start: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _whole_grid(cls, value: object) -> object:
+        if isinstance(value, dict) and value.get("sampler") == "grid" and "early_stopping" not in value:
+            return {**value, "early_stopping": "none"}
+        return value
 
     @model_validator(mode="before")
     @classmethod

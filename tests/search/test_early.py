@@ -123,12 +123,12 @@ def test_naive_halving_stops_the_eventual_best_that_pruned_early_and_the_forecas
 
 def test_a_trial_that_has_not_paid_yet_is_not_kept_for_it():
     late = at(30, 0.96, 4.0)
-    naive, fair = Halving(), Forecast()
+    naive, fair = Halving(), Forecast(neighbours=4)
     early_and_late(naive)
     early_and_late(fair)
     naive.enter(1, at(14, 0.97, 4.0))
     assert judged(naive, 1, at(31, 0.98, 4.0)) is None
-    assert judged(fair, 1, late) == "1 of 5 trials like it at epoch 1 would reach the front"
+    assert judged(fair, 1, late) == "0 of 4 trials like it at epoch 1 would reach the front"
 
 
 def test_what_a_recipe_plans_tells_dense_from_not_yet_pruned():
@@ -164,7 +164,7 @@ def test_an_end_that_breaks_constraints_more_than_the_best_trial_does_not_count(
 
 
 def test_only_trials_up_to_the_last_one_count():
-    rule = Forecast(first=3)
+    rule = Forecast(neighbours=3, first=3)
     for k in range(4):
         finished(rule, k, (0.9, 2.0), (0.9, 2.0))
     finished(rule, 40, (0.9, 2.0), (0.99, 1.0))

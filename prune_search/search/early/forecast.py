@@ -15,17 +15,17 @@ MEMORY = 1000
 class Forecast:
     """Stops a trial that, had it gone on as its nearest completed peers did, would hardly have reached the front.
 
-    At each eighth of a trial's epochs the completed trials nearest to it at the same share of their epochs are found,
+    At each sixteenth of a trial's epochs the completed trials nearest to it at the same share of their epochs are found,
     by all objectives and by the sparsity that their recipes plan, each in units of its spread. What each of them still
-    gained and lost from there to its end is added to where the trial stands. If no more than ``chance`` of these ends
-    would stand on the front of the completed trials, the trial stops. So nobody is stopped for having paid early (its
+    gained and lost from there to its end is added to where the trial stands. If none of these ends would stand on the front
+    of the completed trials, the trial stops. So nobody is stopped for having paid early (its
     peers had paid too, and recovered), and nobody kept for not having paid yet (its peers paid later). Our method.
 
     Where there are constraints, an end counts only if it breaks them no more than the best completed trial does.
 
     Args:
         neighbours: Completed peers whose ends are looked at.
-        chance: The greatest share of them on the front with which a trial stops.
+        chance: The greatest share of them on the front with which a trial stops all the same.
         checks: Stages: at every 1 / ``checks`` of the epochs.
         first: Completed trials before anybody is stopped.
 
@@ -33,7 +33,7 @@ class Forecast:
     same after ten thousand.
     """
 
-    def __init__(self, neighbours: int = 5, chance: float = 0.2, checks: int = 8, first: int = 10):
+    def __init__(self, neighbours: int = 5, chance: float = 0.0, checks: int = 16, first: int = 10):
         self.neighbours, self.chance, self.first = neighbours, chance, first
         self.shares = tuple(k / checks for k in range(1, checks))
         self._open: dict[int, dict[int, Standing]] = {}
