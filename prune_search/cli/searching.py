@@ -70,7 +70,6 @@ def resume(
 
 
 def _run(search, json: bool, record: bool) -> None:
-    from prune_search.cli.tables import front_table
     from prune_search.cli.view import View
 
     layout = search.layout
@@ -83,24 +82,35 @@ def _run(search, json: bool, record: bool) -> None:
         from prune_search.search.simulation.table import record as record_table
 
         table = record_table(layout, search.spec, found)
+    counts = search.progress.counts
+    failed = bool(counts["failed"]) and counts["failed"] == counts.total() and search.progress.phase == "done"
     if json:
-        show_json({"name": layout.name, "phase": search.progress.phase, "front": [_plain(r) for r in found.front]})
-        return
+        front = [_plain(trial) for trial in found.front]
+        show_json({"name": layout.name, "phase": search.progress.phase, "counts": dict(counts), "front": front})
+    else:
+        _show(search, found, failed, table)
+    if failed or search.interrupted:
+        raise typer.Exit(1 if failed else 130)
+
+
+def _show(search, found, failed: bool, table: Path | None) -> None:
+    from prune_search.cli.tables import front_table
+
+    layout, progress = search.layout, search.progress
     if found.front:
         console.print(front_table(found))
-    ended = sum(search.progress.counts.values())
-    failed = search.progress.counts.get("failed", 0)
     console.print(
-        f"{search.progress.phase}: {ended} trials ended, {failed} failed, hypervolume {found.hypervolume:.4f}"
+        f"{progress.phase}: {progress.ended} trials ended, {progress.counts['failed']} failed, "
+        f"hypervolume {found.hypervolume:.4f}"
     )
     place = "" if layout.runs == RUNS.resolve() else f" --runs {layout.runs}"
-    if failed and failed == ended and search.progress.phase == "done":
+    if failed:
         last = [record.reason for record in found.records if record.state == "failed"][-1]
         console.print(f"Every trial failed, the last with: {last}", markup=False, soft_wrap=True)
         console.print(f"Mend that and start a new search, or go on with: prune-search resume {layout.name}{place}")
-        raise typer.Exit(1)
+        return
     console.print("next:")
-    if search.progress.phase == "interrupted":
+    if progress.phase == "interrupted":
         console.print(f"  prune-search resume {layout.name}{place}", soft_wrap=True)
     for command, what in (
         (f"pareto {layout.name} --html front.html", "the front as a page"),
@@ -110,9 +120,8 @@ def _run(search, json: bool, record: bool) -> None:
     ):
         console.print(f"  prune-search {command}{place}   # {what}", soft_wrap=True)
     if table is not None:
-        console.print(f"  prune-search simulate {table}   # strategies replayed on these trials", soft_wrap=True)
-    if search.interrupted:
-        raise typer.Exit(130)
+        path = table if place else RUNS / layout.name / table.name
+        console.print(f"  prune-search simulate {path}   # strategies replayed on these trials", soft_wrap=True)
 
 
 def _plain(record) -> dict:

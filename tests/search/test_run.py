@@ -196,3 +196,7 @@ def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, 
     assert "go on with: prune-search resume s" in said and "export" not in said
     failed = read(existing(runs, "s"), load_spec(space)).records
     assert 10 <= len(failed) <= 12
+    code, out, _ = command.run(monkeypatch, capsys, "resume", "s", "--json", "--runs", runs)
+    said = json.loads(out)
+    assert (code, said["front"], list(said["counts"])) == (1, [], ["failed"])
+    assert 20 <= said["counts"]["failed"] <= 24  # another ten were tried
