@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 import time
 from pathlib import Path
 from typing import Annotated
@@ -246,7 +246,8 @@ def ui(
     chosen = free_port(port)
     command = ui_command(uri, chosen)
     console.print(f"MLflow at http://127.0.0.1:{chosen}  (Ctrl-C ends it)")
-    raise typer.Exit(subprocess.call(command, env=ui_environment(uri)))
+    console.file.flush()
+    os.execve(command[0], command, ui_environment(uri))  # a signal to this process is one to the server
 
 
 COMMANDS = (status, pareto, export, clean, ui)

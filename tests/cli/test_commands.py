@@ -234,13 +234,13 @@ def test_a_corrupted_checkpoint_is_not_exported(call, finished):
 
 
 def test_ui_shows_parent_children_and_front(finished):
-    from prune_search.tracking import free_port, ui_command, ui_environment
+    from prune_search.tracking import free_port
 
-    uri, port = f"sqlite:///{finished}/runs/mlflow.db", free_port()
-    server = subprocess.Popen(
-        ui_command(uri, port), env=ui_environment(uri), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+    port = free_port()
+    command = [sys.executable, "-m", "prune_search.cli.main", "ui", "--port", str(port), "--runs", finished / "runs"]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
+        assert f"http://127.0.0.1:{port} ".encode() in server.stdout.readline()
         for line in server.stderr:
             if b"Uvicorn running" in line:
                 break
@@ -254,6 +254,7 @@ def test_ui_shows_parent_children_and_front(finished):
     finally:
         server.terminate()
         server.wait()
+    assert free_port(port) == port  # nothing of the server is left
     tags = [{tag["key"]: tag["value"] for tag in run["data"]["tags"]} for run in runs]
     assert sorted(tag["prune_search.role"] for tag in tags) == ["search"] + ["trial"] * 4
     assert any(tag.get("prune_search.front") == "true" for tag in tags)
