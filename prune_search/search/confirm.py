@@ -148,16 +148,19 @@ def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 class _Runs:
-    """A source of jobs: every record on every seed, those without a result yet."""
+    """A source of jobs: every record on every seed, those without a result yet; the longest first, so that none ends alone."""
 
     def __init__(self, layout: Layout, records: Sequence[Record], seeds: int, done: Callable[[str], None]):
         self.all: list[Job] = []
+        seconds: dict[int, float] = {}
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
             for record in records:
                 folder = layout.confirmed(record.number, seed)
                 name = f"#{record.number:03d} {record.recipe}, seed {seed}"
+                seconds[len(self.all)] = record.report.device_seconds
                 self.all.append(Job(len(self.all), {**record.config, "seed": seed}, folder, name))
         self.waiting = [job for job in self.all if not (job.folder / RESULT).exists()]
+        self.waiting.sort(key=lambda job: -seconds[job.number])
         self._done = done
 
     def next(self) -> Job | NoMore:

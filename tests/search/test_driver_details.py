@@ -176,7 +176,8 @@ def test_mlflow_gets_what_a_driver_that_died_had_told_the_study_only(tmp_path, c
 
 def records():
     configs = [{"recipe": "dyprune", "seed": 3}, {"recipe": "dense", "seed": 3}]
-    return [Record(n, "completed", "", report(), config, {}) for n, config in zip((4, 7), configs)]
+    reports = [report(), report(device_seconds=60.0)]
+    return [Record(n, "completed", "", r, config, {}) for n, r, config in zip((4, 7), reports, configs)]
 
 
 def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_runs(tmp_path, cluster, tracker):
@@ -193,10 +194,10 @@ def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_r
     cluster.result = result
     first, second = confirm(search.spec, search.layout, records(), 2, done=lines.append)
     assert asked == [
-        ("trial-4-seed-1000", 1000), ("trial-7-seed-1000", 1000), ("trial-4-seed-1001", 1001), ("trial-7-seed-1001", 1001)
+        ("trial-7-seed-1000", 1000), ("trial-7-seed-1001", 1001), ("trial-4-seed-1000", 1000), ("trial-4-seed-1001", 1001)
     ]  # fmt: skip
     assert cluster.tested == [["trial-4-seed-1000", "trial-7-seed-1000", "trial-4-seed-1001"]]
-    assert lines[0] == "#004 dyprune, seed 1000 completed: accuracy 0.5000, 1,000 params"
+    assert lines[2] == "#004 dyprune, seed 1000 completed: accuracy 0.5000, 1,000 params"
     assert (first.trial, first.recipe, first.failed, first.values["accuracy"]) == (4, "dyprune", (), (0.5, 0.75))
     assert (second.failed, second.values["test_accuracy"]) == (("nan_loss: x",), (0.5,))
     tracked = {call[1]: call[2] for call in tracker.of("log_metrics")}
