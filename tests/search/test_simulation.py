@@ -1,4 +1,4 @@
-"""Recorded trials and searches on them: tables, nearest configurations, the clock, comparisons."""
+"""Recorded trials and searches on them: tables, answers to what was not recorded, the clock, comparisons."""
 
 import json
 import math
@@ -15,7 +15,7 @@ from prune_search.errors import UserError
 from prune_search.search.simulation import clock
 from prune_search.search.simulation.clock import Trace, simulate
 from prune_search.search.simulation.compare import Comparison, Strategy, compare, figure
-from prune_search.search.simulation.pool import Neighbours, Pool
+from prune_search.search.simulation.surrogate import Surrogate
 from prune_search.search.simulation.table import Entry, Table, load
 from prune_search.search.simulation.table import write as write_table
 from prune_search.spec import load_spec
@@ -55,9 +55,30 @@ def some(spec, count=60):
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    spec = load_spec(write(tmp_path_factory.mktemp("space"), defaults_first="false"))
+def spec(tmp_path_factory):
+    return load_spec(write(tmp_path_factory.mktemp("space"), defaults_first="false"))
+
+
+@pytest.fixture(scope="module")
+def table(spec):
     return Table(spec, some(spec), REFERENCE, {})
+
+
+class Watched(Surrogate):
+    """Keeps what it answered."""
+
+    def __init__(self, table):
+        super().__init__(table)
+        self.given = []
+
+    def answer(self, params):
+        self.given.append(super().answer(params))
+        return self.given[-1]
+
+
+@pytest.fixture
+def watched(table):
+    return Watched(table)
 
 
 # Tables
@@ -92,79 +113,115 @@ def test_seconds_of_an_epoch_are_differences(table):
 def test_another_reference_point(table):
     strict = table.measured_from(["accuracy=0.6"])
     assert strict.reference == {"accuracy": 0.6, "params": 1e5} and table.reference["accuracy"] == 0.0
-    traces = [simulate(t, Pool(t), "random", NoStopping(), workers=2, trials=60, seed=0) for t in (table, strict)]
+    traces = [simulate(t, Surrogate(t), "random", NoStopping(), workers=2, trials=60, seed=0) for t in (table, strict)]
     assert traces[0].final > traces[1].final > 0
     for text, message in (("accuracy", "Write a number"), ("acuracy=0.5", "Did you mean 'accuracy'")):
         with pytest.raises(UserError, match=message):
             table.measured_from([text])
 
 
-# Nearest configurations
+# Answers to what was not recorded
+
+LR, SIZE, B = "training.optimizer.lr", "recipe.magnitude.schedule.final_sparsity", "recipe.dyprune.schedule.b"
 
 
-def test_distances_by_hand(tmp_path):
-    spec = load_spec(write(tmp_path))
-    lr, size, b = "training.optimizer.lr", "recipe.magnitude.schedule.final_sparsity", "recipe.dyprune.schedule.b"
-    entries = [
-        entry({lr: 0.02, "recipe": "magnitude", size: 0.5}, 0.9, 10),
-        entry({lr: 0.2, "recipe": "magnitude", size: 0.95}, 0.9, 10),
-        entry({lr: 0.02, "recipe": "dyprune", b: 7.0}, 0.9, 10),
-        entry({lr: 0.02, "recipe": "dense"}, 0.9, 10),
-    ]
-    near = Neighbours(spec, entries)
-    middle = math.sqrt(0.02 * 0.2)
-    wish = near.encode({lr: middle, "recipe": "magnitude", size: 0.5})
-    assert near.distances(wish).tolist() == pytest.approx([0.5, 0.5 + 1, 0.5 + 1 + 2, 0.5 + 1 + 1])
+def test_a_configuration_as_numbers(watched):
+    middle = math.sqrt(0.02 * 0.2)  # of a logarithmic range
+    assert watched.encode({LR: middle, "recipe": "magnitude", SIZE: 0.95}).tolist() == pytest.approx(
+        [0.5, 1, 0, 0, 1, -1]
+    )
+    assert watched.encode({LR: 0.02, "recipe": "dense"}).tolist() == pytest.approx([0, 0, 0, 1, -1, -1])
 
 
-def test_each_entry_is_had_once_the_nearest_first(table):
-    pool = Pool(table)
-    wish = table.entries[7].params
-    taken = [pool.take(number, wish) for number in range(60)]
-    assert taken[0] == 7
-    assert sorted(taken) == list(range(60))
-    distances = Neighbours(table.spec, table.entries).distances(Neighbours(table.spec, table.entries).encode(wish))
-    assert [distances[i] for i in taken] == sorted(distances)
-    assert pool.taken[3] == taken[3]
-    assert pool.take(60, wish) == 7  # all were had: from the start
+def test_a_recorded_configuration_gets_its_own_trial(table, watched):
+    assert all(watched.answer(each.params) is each for each in table.entries)
+
+
+def test_any_other_gets_the_average_of_those_in_the_same_leaves_counts_in_decades(table, watched):
+    params = {LR: 0.1, "recipe": "magnitude", SIZE: 0.8}
+    weights = watched.weights(params)
+    assert weights.sum() == pytest.approx(1) and 2 < (weights > 0).sum() < 30
+    made = watched.answer(params)
+    assert (made.params, made.state, len(made.reports)) == (params, "completed", EPOCHS)
+    for epoch, seen in enumerate(made.reports):
+        recorded = [each.reports[epoch] for each in table.entries]
+        assert seen.accuracy == pytest.approx(weights @ [r.accuracy for r in recorded])
+        assert seen.params == round(10 ** (weights @ np.log10([r.params for r in recorded])))
+        assert seen.seconds == pytest.approx(weights @ [r.seconds for r in recorded])
+        assert (seen.epoch, seen.test_accuracy) == (epoch + 1, None)
+
+
+def test_two_trials_of_one_configuration_weigh_alike(table):
+    first = table.entries[0]
+    twin = Entry(first.params, "completed", "epochs", tuple(reversed(first.reports)))
+    surrogate = Surrogate(Table(table.spec, (*table.entries, twin), REFERENCE, {}))
+    weights = surrogate.weights(first.params)
+    assert weights[[0, -1]].tolist() == pytest.approx([0.5, 0.5]) and weights.sum() == pytest.approx(1)
+
+
+def test_what_does_not_matter_is_not_what_a_neighbour_is(spec):
+    draw = random.Random(1)
+
+    def trial(size):
+        return entry({LR: draw.uniform(0.02, 0.2), "recipe": "magnitude", SIZE: size}, 0.9, round(10 ** (6 - 4 * size)))
+
+    surrogate = Surrogate(Table(spec, tuple(trial(draw.uniform(0.5, 0.95)) for _ in range(150)), REFERENCE, {}))
+    asked = [trial(draw.uniform(0.55, 0.9)) for _ in range(50)]
+    away = [math.log10(surrogate.answer(a.params).reports[-1].params / a.reports[-1].params) for a in asked]
+    assert statistics.median(map(abs, away)) < 0.03  # of 1.8 decades; the nearest by distance is 0.3 away
+
+
+def test_a_trial_ends_as_most_of_its_weight_did(spec):
+    entries = []
+    for each in some(spec, 100):
+        bad = each.params[LR] > 0.1
+        entries.append(Entry(each.params, "failed", "nan_loss", each.reports[:2]) if bad else each)
+    none = Entry({LR: 0.199, "recipe": "dense"}, "failed", "out_of_memory", ())
+    surrogate = Surrogate(Table(spec, (*entries, none), REFERENCE, {}))
+    good, bad = (surrogate.answer({LR: lr, "recipe": "dyprune", B: 10.0}) for lr in (0.05, 0.15))
+    assert (good.state, len(good.reports)) == ("completed", EPOCHS)
+    assert (bad.state, bad.reason, len(bad.reports)) == ("failed", "nan_loss", 2)
+    assert surrogate.answer(none.params) is none
+    mixed = []
+    for lr in np.linspace(0.08, 0.12, 20):
+        params = {LR: lr, "recipe": "dyprune", B: 10.0}
+        share = surrogate.weights(params) @ [each.state == "completed" for each in (*entries, none)]
+        mixed += [share] if 0.1 < share < 0.9 else []
+        if abs(share - 0.5) > 0.1:
+            assert (surrogate.answer(params).state == "completed") == (share > 0.5)
+    assert mixed
 
 
 # The clock
 
 
-def test_one_machine_trains_one_trial_after_the_other(monkeypatch, table):
+def test_one_machine_trains_one_trial_after_the_other(monkeypatch, table, watched):
     monkeypatch.setattr(clock, "STRAGGLERS", 0.0)
-    pool = Pool(table)
-    trace = simulate(table, pool, "random", NoStopping(), workers=1, trials=60, seed=0)
-    order = [pool.taken[number] for number in range(60)]
-    ends = np.cumsum([sum(table.entries[i].seconds) for i in order])
-    assert trace.counts == {"completed": 60}
+    trace = simulate(table, watched, "random", NoStopping(), workers=1, trials=30, seed=0)
+    ends = np.cumsum([sum(each.seconds) for each in watched.given])
+    assert trace.counts == {"completed": len(ends) - 1} and ends[-2] <= 30 * table.full_seconds < ends[-1]
     for when, _ in trace.gains[1:]:
         assert np.abs(ends - when).min() < 1e-9
     assert trace.gains[1][0] == pytest.approx(ends[0])
-    best = simulate(table, pool, "nsgaii", NoStopping(), workers=1, trials=60, seed=3)
-    assert best.final == pytest.approx(trace.final)  # all of the table, in another order
 
 
-def test_a_slow_machine_takes_three_times_as_long(monkeypatch, table):
+def test_a_slow_machine_takes_three_times_as_long(monkeypatch, table, watched):
     monkeypatch.setattr(clock, "STRAGGLERS", 1.0)
-    pool = Pool(table)
-    trace = simulate(table, pool, "random", NoStopping(), workers=1, trials=60, seed=0)
-    assert trace.gains[1][0] == pytest.approx(3 * sum(table.entries[pool.taken[0]].seconds))
+    trace = simulate(table, watched, "random", NoStopping(), workers=1, trials=30, seed=0)
+    assert trace.gains[1][0] == pytest.approx(3 * sum(watched.given[0].seconds))
 
 
-def test_device_time_counts_every_machine_and_what_is_in_flight_does_not_count(monkeypatch, table):
+def test_device_time_counts_every_machine_and_what_is_in_flight_does_not_count(monkeypatch, table, watched):
     monkeypatch.setattr(clock, "STRAGGLERS", 0.0)
-    pool = Pool(table)
-    trace = simulate(table, pool, "random", NoStopping(), workers=5, trials=20, seed=0)
+    trace = simulate(table, watched, "random", NoStopping(), workers=5, trials=20, seed=0)
     assert 10 <= trace.counts["completed"] <= 20
     assert trace.gains[-1][0] <= 20 * table.full_seconds
-    assert trace.gains[1][0] == pytest.approx(5 * min(sum(table.entries[pool.taken[n]].seconds) for n in range(5)))
+    assert trace.gains[1][0] == pytest.approx(5 * min(sum(watched.given[n].seconds) for n in range(5)))
 
 
 def test_the_same_seed_gives_the_same_search(table):
     traces = [
-        simulate(table, Pool(table), "tpe", Moasha(name="moasha"), workers=4, trials=20, seed=seed)
+        simulate(table, Surrogate(table), "tpe", Moasha(name="moasha"), workers=4, trials=20, seed=seed)
         for seed in (1, 1, 2)
     ]
     assert traces[0] == traces[1] != traces[2]
@@ -174,7 +231,7 @@ def test_the_same_seed_gives_the_same_search(table):
 def test_failed_trials_cost_time_and_give_nothing(tmp_path, table):
     entries = tuple(Entry(e.params, "failed", "nan_loss", e.reports[:2]) for e in table.entries)
     bad = Table(table.spec, entries, REFERENCE, {})
-    trace = simulate(bad, Pool(bad), "random", NoStopping(), workers=2, trials=60, seed=0)
+    trace = simulate(bad, Surrogate(bad), "random", NoStopping(), workers=2, trials=60, seed=0)
     assert set(trace.counts) == {"failed"} and trace.final == 0.0
 
 

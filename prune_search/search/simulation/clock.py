@@ -11,11 +11,14 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
+from optuna.storages import InMemoryStorage
+
 from prune_search.pareto import hypervolume
+from prune_search.search.asking.asker import Asker
 from prune_search.search.jobs import Ended, Job, NoMore, Wait
 from prune_search.search.layout import Layout
 from prune_search.search.results import Record
-from prune_search.search.simulation.pool import Pool, PoolAsker, PoolStorage
+from prune_search.search.simulation.surrogate import Surrogate
 from prune_search.search.simulation.table import Entry, Table
 from prune_search.search.source import StudySource
 from prune_search.search.storage import quiet
@@ -52,37 +55,40 @@ class Trace:
 
 
 def simulate(
-    table: Table, pool: Pool, sampler: str, stopping: EarlyStopping, *, workers: int, trials: float, seed: int
+    table: Table, surrogate: Surrogate, sampler: str, stopping: EarlyStopping, *, workers: int, trials: float, seed: int
 ) -> Trace:
     """Search until ``workers`` machines have been held as long as ``trials`` whole trials take on average.
 
     A machine that waits is held, too. Trials in flight at the end do not count.
 
     Args:
+        surrogate: Of this table.
         sampler: As ``search.sampler`` in a YAML file.
         seed: Of the sampler and of which trials are slow.
     """
-    pool.refill()
     quiet()
-    return _Simulation(table, pool, sampler, stopping, workers, seed).run(trials * table.full_seconds)
+    return _Simulation(table, surrogate, sampler, stopping, workers, seed).run(trials * table.full_seconds)
 
 
 class _Simulation:
-    def __init__(self, table: Table, pool: Pool, sampler: str, stopping: EarlyStopping, workers: int, seed: int):
+    def __init__(
+        self, table: Table, surrogate: Surrogate, sampler: str, stopping: EarlyStopping, workers: int, seed: int
+    ):
         settings = table.spec.search.model_copy(
             update={"sampler": sampler, "early_stopping": stopping, "seed": seed, "trials": None}
         )
         self._spec = replace(table.spec, search=settings)
-        self._pool, self._workers, self._seed, self._reference = pool, workers, seed, table.reference
+        self._surrogate, self._workers, self._seed, self._reference = surrogate, workers, seed, table.reference
+        self._running: dict[int, Entry] = {}
         self._source = StudySource(
             self._spec,
             Layout(Path("simulated"), "simulated"),
-            PoolStorage(),
+            InMemoryStorage(),
             workers,
             started=lambda job: None,
             reported=lambda job, report: None,
             ended=self._ended,
-            asking=partial(PoolAsker, pool=pool),
+            asking=partial(Asker, threaded=False),
         )
         self._events: list[tuple[float, int, Job, Iterator[float], int]] = []
         self._order = count()
@@ -108,8 +114,9 @@ class _Simulation:
         job = self._source.next()
         if isinstance(job, (NoMore, Wait)):
             return False
+        entry = self._running[job.number] = self._surrogate.answer(job.params)
         slow = SLOWER if random.Random(f"{self._seed} {job.number}").random() < STRAGGLERS else 1.0
-        self._schedule(job, (slow * seconds for seconds in self._entry(job).seconds), 0)
+        self._schedule(job, (slow * seconds for seconds in entry.seconds), 0)
         return True
 
     def _schedule(self, job: Job, epochs: Iterator[float], done: int) -> None:
@@ -117,7 +124,7 @@ class _Simulation:
 
     def _report(self, job: Job, epochs: Iterator[float], done: int) -> bool:
         """An epoch is over; whether the trial is, too."""
-        entry = self._entry(job)
+        entry = self._running[job.number]
         report = entry.reports[done - 1] if entry.reports else None
         if done >= len(entry.reports):
             self._source.end(job, Ended("failed" if entry.state == "failed" else "completed", entry.reason, report))
@@ -130,12 +137,10 @@ class _Simulation:
         return False
 
     def _ended(self, job: Job, ended: Ended) -> None:
+        del self._running[job.number]
         front = set(self._tally.front)
         self._tally.add(Record(job.number, ended.state, ended.reason, ended.report, job.config, job.params))
         if set(self._tally.front) != front:
             volume = hypervolume(self._tally.points, self._spec.objectives, self._reference)
             if volume > self._trace.final:
                 self._trace.gains.append((self._now * self._workers, volume))
-
-    def _entry(self, job: Job) -> Entry:
-        return self._pool.entries[self._pool.taken[job.number]]

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from prune_search.errors import UserError, nearest
 from prune_search.search.simulation.clock import Trace, simulate
-from prune_search.search.simulation.pool import Pool
+from prune_search.search.simulation.surrogate import Surrogate
 from prune_search.search.simulation.table import Table
 from prune_search.spec.settings import SAMPLERS, EarlyStopping
 
@@ -140,12 +140,12 @@ class _Simulations:
 
     def __init__(self, table: Table, workers: int, trials: int):
         self._table, self._options = table, {"workers": workers, "trials": trials}
-        self._pool: Pool | None = None
+        self._surrogate: Surrogate | None = None
 
     def __call__(self, run: tuple[Strategy, int]) -> Trace:
-        self._pool = self._pool or Pool(self._table)
+        self._surrogate = self._surrogate or Surrogate(self._table)
         each, seed = run
-        return simulate(self._table, self._pool, each.sampler, each.stopping, seed=seed, **self._options)
+        return simulate(self._table, self._surrogate, each.sampler, each.stopping, seed=seed, **self._options)
 
 
 @contextmanager
