@@ -27,6 +27,10 @@ def simulate(
         list[str] | None,
         typer.Option("--reference", help="Measure from here: accuracy=0.9. What is worse does not count."),
     ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Override constraints or search: --set \"constraints={accuracy: '>= 0.9'}\"."),
+    ] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Write the curves as a page.")] = None,
     json: Json = False,
 ) -> None:
@@ -35,7 +39,7 @@ def simulate(
     from prune_search.search.simulation.table import load
 
     strategies = [Strategy.parse(text) for text in strategy.split(",")]
-    recorded = load(table).measured_from(reference or ())
+    recorded = load(table, set_ or ()).measured_from(reference or ())
     at_once = min(processes or (os.cpu_count() or 1), len(strategies) * seeds)
     comparison = compare(recorded, strategies, workers=workers, trials=trials, seeds=seeds, processes=at_once)
     if html is not None:

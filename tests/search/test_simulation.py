@@ -104,6 +104,15 @@ def test_a_file_that_is_no_table(tmp_path):
         load(tmp_path / "t.parquet")
 
 
+def test_constraints_can_be_set_and_what_was_recorded_cannot():
+    path = SPACES / "recombination_mnist.parquet"
+    table = load(path, ["constraints={accuracy: '>= 0.9'}", "search.trials=7"])
+    assert [str(each) for each in table.spec.constraints] == ["accuracy >= 0.9"] and table.spec.search.trials == 7
+    for change in ("training.epochs=3", "objectives={accuracy: maximize}"):
+        with pytest.raises(UserError, match="recorded. Set only constraints"):
+            load(path, [change])
+
+
 def test_seconds_of_an_epoch_are_differences(table):
     made = entry({}, 0.9, 10, seconds=2.0)
     assert made.seconds == (2.0,) * EPOCHS

@@ -122,11 +122,14 @@ def write(path: Path, rows: Sequence[tuple[int, Report]], meta: dict[str, Any]) 
     pq.write_table(table, path, compression="zstd")
 
 
-def load(path: Path) -> Table:
+def load(path: Path, overrides: Sequence[str] = ()) -> Table:
     """Read a table.
 
+    Args:
+        overrides: ``KEY=VALUE`` as of ``run --set``: constraints, or how is searched.
+
     Raises:
-        UserError: There is no such file, or it is no table of ours.
+        UserError: There is no such file, it is no table of ours, or an override changes what was recorded.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -146,11 +149,17 @@ def load(path: Path) -> Table:
         Entry(trial["params"], trial["state"], trial["reason"], tuple(curves.get(trial["trial"], ())))
         for trial in meta["trials"]
     )
-    return Table(_spec(meta["space"]), entries, meta["reference"], meta["origin"])
+    return Table(_spec(meta["space"], overrides), entries, meta["reference"], meta["origin"])
 
 
-def _spec(text: str) -> Spec:
+def _spec(text: str, overrides: Sequence[str]) -> Spec:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "space.yaml"
         path.write_text(text)
-        return load_spec(path)
+        recorded, spec = load_spec(path), load_spec(path, overrides)
+    if (spec.tree, spec.objectives) != (recorded.tree, recorded.objectives):
+        raise UserError(
+            f"got --set {' --set '.join(overrides)}, but the trials of a table are recorded. Set only constraints.* and search.*, "
+            "or record another table with: prune-search run SPACE.yaml --record"
+        )
+    return spec
