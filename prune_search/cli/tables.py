@@ -121,10 +121,15 @@ def simulation_table(comparison: Comparison) -> Table:
     )
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0)
     table.add_column("strategy", overflow="fold")
-    for heading in ("hypervolume", "completed", "stopped", "failed", "time", "p"):
+    states = [
+        state
+        for state in ("completed", "stopped", "infeasible", "failed")
+        if any(row["trials"].get(state) for row in plain["strategies"].values())
+    ]
+    for heading in ("hypervolume", *states, "time", "p"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name, row in plain["strategies"].items():
-        trials = [f"{row['trials'].get(state, 0):.0f}" for state in ("completed", "stopped", "failed")]
+        trials = [f"{row['trials'].get(state, 0):.0f}" for state in states]
         cells = [f"{statistics.median(row['final']):.4f}", *trials]
         if name != first:
             ratio = plain["device_hours_ratio"][name]

@@ -64,6 +64,9 @@ def test_a_recorded_search_is_replayed(call, finished):
     assert "hypervolume of the front" in page.read_text()
     code, out, _ = call("simulate", table, *options)
     assert code == 0 and "of tpe+moasha to the final hypervolume of the other" in " ".join(out.split())
+    assert "completed" in out and "infeasible" not in out
+    code, out, _ = call("simulate", table, *options, "--set", "constraints={accuracy: '>= 0.99'}")
+    assert code == 0 and "infeasible" in out
 
 
 @pytest.mark.parametrize("space", sorted(SPACES.glob("*.yaml")), ids=lambda path: path.stem)
