@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from prune_search.pruning.context import Context
 from prune_search.pruning.registry import Part
 
 
 class Backward(Part):
-    """Decides whose gradient is computed; by itself everybody's. Between epochs the network is an ordinary one."""
+    """Decides whose gradient is computed; by itself everybody's. Between epochs the network is an ordinary one.
+
+    ``replayable``: :meth:`before_step` and :meth:`after_step` do the same at every step of an epoch.
+    """
+
+    replayable: ClassVar[bool] = True
 
     def select(self, context: Context, state: dict) -> None:
         """Called at the start of every epoch: decide whose gradients are computed in it, and see to it."""

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
 
 from prune_search.cost import prunable_layers
 from prune_search.errors import UserError
@@ -196,6 +197,11 @@ class Pruner:
         """Weight -> share of its rows whose gradient is not computed in this epoch, where there are any."""
         return self.recipe.backward.frozen(self.states["backward"])
 
+    @property
+    def replayable(self) -> bool:
+        """Whether every optimizer step of this epoch does the same: it may be a CUDA graph."""
+        return self.recipe.regularizer.replayable and self.recipe.backward.replayable
+
     def mask_gradients(self) -> None:
         """Zero the gradients of pruned weights, so that they do not count in a gradient norm."""
         for parameter, mask in zip(self._parameters, self._multipliers, strict=True):
@@ -238,6 +244,8 @@ class Pruner:
         )
         self.history = History(**state["history"])
         self.states, self.exhausted, self._started = state["states"], state["exhausted"], state["started"]
+        for axis in ("regularizer", "backward"):  # they work beside the step, where the model is
+            self.states[axis] = tree_map_only(Tensor, lambda value: value.to(self._device), self.states[axis])
         self._refresh()
 
     def detach(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from prune_search.pruning.context import Context
 from prune_search.pruning.registry import Part
@@ -13,7 +13,12 @@ if TYPE_CHECKING:
 
 
 class Regularizer(Part):
-    """Pushes weights towards zero between events; by itself nothing."""
+    """Pushes weights towards zero between events; by itself nothing.
+
+    ``replayable``: both methods do the same at every step of an epoch, so that a CUDA graph may repeat them.
+    """
+
+    replayable: ClassVar[bool] = True
 
     def before_step(self, context: Context, state: dict) -> None:
         """Called before every optimizer step, gradients ready (unscaled, clipped)."""

@@ -141,6 +141,8 @@ class TrainingConfig(Strict):
         loss: ``cross_entropy`` or ``package.module:function`` (logits, labels) -> mean loss.
         metric: ``accuracy`` or ``package.module:function`` (logits, labels) -> share in [0, 1].
         precision: ``auto`` is bf16 where the device is fast with it, else fp32.
+        cuda_graphs: Whether a GPU gets a training step as a whole; ``auto``: not with a model or loss of the user's own, which
+            might decide something anew at each step (Python's random numbers, a counter) that a graph would repeat.
     """
 
     epochs: int = Field(ge=1)
@@ -154,6 +156,7 @@ class TrainingConfig(Strict):
     loss: str = "cross_entropy"
     metric: str = "accuracy"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    cuda_graphs: bool | Literal["auto"] = "auto"
 
     @field_validator("loss", "metric")
     @classmethod

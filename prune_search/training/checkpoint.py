@@ -30,7 +30,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, torch.Tensor):
-        tensors[path] = value.detach().contiguous().cpu().clone()
+        tensors[path] = value.detach().contiguous().to("cpu", copy=True)
         return {"$tensor": path}
     if isinstance(value, dict):
         return {"$items": [[key, _split(item, f"{path}/{key}", tensors)] for key, item in value.items()]}

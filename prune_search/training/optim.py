@@ -18,7 +18,8 @@ def build_optimizer(parameters: Iterable[nn.Parameter], config: OptimizerConfig)
     if config.name == "sgd":
         options = {"momentum": config.momentum, "nesterov": config.nesterov}
         return torch.optim.SGD(parameters, config.lr, weight_decay=config.weight_decay, fused=True, **options)
-    options = {"betas": tuple(config.betas), "eps": config.eps}
+    parameters = list(parameters)
+    options = {"betas": tuple(config.betas), "eps": config.eps, "capturable": any(p.is_cuda for p in parameters)}
     return torch.optim.AdamW(parameters, config.lr, weight_decay=config.weight_decay, fused=True, **options)
 
 
@@ -43,5 +44,9 @@ def _anneal(start: float, end: float, share: float) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
+    """For all parameters; where the rate is a tensor (see :mod:`.replay`), within it."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value

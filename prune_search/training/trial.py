@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,9 @@ from prune_search.training.evaluation import accuracy, evaluate
 from prune_search.training.files import CHECKPOINT, write_reports
 from prune_search.training.optim import build_optimizer, factor, set_learning_rate
 from prune_search.training.outcomes import NonFiniteLoss
+from prune_search.training.replay import replayed
 from prune_search.zoo.data import Data
-from prune_search.zoo.importing import load_object
+from prune_search.zoo.importing import is_import_path, load_object
 from prune_search.zoo.models import build_model, check_model
 
 EXAMPLES = 8
@@ -60,6 +61,10 @@ class Trial:
         self.config, self.data, self.folder, self.device = config, data, folder, torch.device(device)
         self.devices, self.measure = devices, tuple(measure)
         training = config.training
+        own = is_import_path(config.model.name) or is_import_path(training.loss)
+        self._replays = self.device.type == "cuda" and (
+            not own if training.cuda_graphs == "auto" else training.cuda_graphs
+        )
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
@@ -175,11 +180,22 @@ class Trial:
         augmenting = torch.Generator(self.device).manual_seed(self._seed())
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         self.model.train()
-        for step, index in enumerate(batches):
-            set_learning_rate(self.optimizer, self._learning_rate(step / len(batches), 1 / len(batches)))
-            images = data.augmented(data.train.images[index], augmenting)
-            total += self.step(data.inputs(images), data.train.labels[index]) * len(index)
+        with self._stepping() as step:
+            for number, index in enumerate(batches):
+                set_learning_rate(self.optimizer, self._learning_rate(number / len(batches), 1 / len(batches)))
+                images = data.augmented(data.train.images[index], augmenting)
+                total += step(data.inputs(images), data.train.labels[index]) * len(index)
         return float(total) / sum(len(index) for index in batches)
+
+    @contextmanager
+    def _stepping(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+        """:meth:`step`, as a CUDA graph where that is safe and was possible so far."""
+        if not self._replays or not self.pruner.replayable:
+            yield self.step
+            return
+        with replayed(self.step, self.optimizer) as step:
+            yield step
+        self._replays = not step.failed
 
     def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on a batch; the loss, detached, still on the device."""

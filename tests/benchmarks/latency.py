@@ -1,7 +1,7 @@
 """Is a network with half of its channels really faster? This project's removal beside Torch-Pruning's at the same widths.
 
     pip install torch-pruning
-    python -m tests.benchmarks.latency [--models vgg-16 vgg-19 resnet18 resnet50] [--batch 32] [--rounds 5]
+    python -m tests.benchmarks.latency [--models vgg-16 vgg-19 resnet18 resnet50] [--batch 32] [--device cpu] [--dtype float32]
 
 The same channels go in both: a random half of every group of coupled channels, zeroed for ``remove`` (batch norms folded)
 and sliced by Torch-Pruning (folded by ``torch.fx``). Dense (folded), ours and theirs are timed in turn, so that a slow minute
@@ -80,6 +80,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="*", default=["vgg-16", "vgg-19", "resnet18", "resnet50"])
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     print("| model | pixels | MACs left | latency ratio ours | theirs | ours / MACs | theirs / MACs | dense ms |")
@@ -95,6 +97,9 @@ def main() -> None:
         }
         macs = {which: cost_of(network, example[:1]).physical_macs for which, network in networks.items()}
         assert macs["ours"] == macs["theirs"], macs
+        place = {"device": options.device, "dtype": getattr(torch, options.dtype)}
+        example = example.to(**place)
+        networks = {which: network.to(**place) for which, network in networks.items()}
         times = {which: [] for which in networks}
         for _ in range(options.rounds):
             for which, network in networks.items():
@@ -104,7 +109,7 @@ def main() -> None:
         ratios = {w: [d / t for d, t in zip(times["dense"], times[w])] for w in ("ours", "theirs")}
         cells += [f"{statistics.median(r):.2f} ({min(r):.2f} to {max(r):.2f})" for r in ratios.values()]
         cells += [f"{statistics.median(r) / fewer:.2f}" for r in ratios.values()]
-        print("| " + " | ".join([*cells, f"{statistics.median(times['dense']):.0f}"]) + " |", flush=True)
+        print("| " + " | ".join([*cells, f"{statistics.median(times['dense']):.2f}"]) + " |", flush=True)
     print(conditions(example), "torch", torch.__version__, "torch-pruning", torch_pruning.__version__)
 
 

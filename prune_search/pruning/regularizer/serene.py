@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from prune_search.pruning.context import Context, Masks, measurements
 from prune_search.pruning.registry import hyper, part
@@ -38,6 +38,8 @@ class Serene(Regularizer):
         smoothing: Share of the old S in the new one. Authors: 0.
         images: Size of the probe. Authors: the training batch, 100.
     """
+
+    replayable: ClassVar[bool] = False
 
     variant: str = hyper("lower-bound", choices=("full", "lower-bound", "local", "neuron-lobster"))
     strength: float = hyper(1e-4, low=1e-6, high=1e-2, log=True, at_least=0, at_most=1)
