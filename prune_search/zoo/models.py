@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from prune_search.cost.encoding import read_tensors
 from prune_search.errors import UserError, nearest
@@ -34,7 +36,7 @@ def build_model(
         name: a built-in name, a classifier of torchvision.models (without weights) or
             ``package.module:function``, which is called with ``input_shape`` and ``num_classes`` as far as
             it takes them, and with all ``options``.
-        seed: of the initialisation. The global generators are left as they were.
+        seed: of the initialisation, also of lazy layers. The global generators are left as they were.
         checkpoint: a state dict in .safetensors (an exported one too) or .pt/.pth (tensors only), or
             ``models:/...`` to ``resolve``.
         resolve: from a ``models:/`` URI to a local file.
@@ -46,6 +48,9 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         model = _build(name, tuple(input_shape), num_classes, options)
+        if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
+            with torch.no_grad(), suppress(Exception):  # check_model says what is wrong
+                model.eval()(torch.zeros(2, *input_shape))
     if not isinstance(model, nn.Module):
         raise UserError(f"model.name {name} gave a {type(model).__name__}; it must return a torch.nn.Module.")
     if checkpoint is not None:

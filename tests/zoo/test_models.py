@@ -141,6 +141,17 @@ def test_a_users_function_gets_what_it_takes(user_module):
         build(f"{name}:text")
 
 
+def test_lazy_layers_are_built_by_the_seed(user_module):
+    name = user_module(
+        "from torch import nn\n"
+        "def build(num_classes):\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))\n"
+    )
+    first = build(f"{name}:build", (1, 8, 8))
+    torch.rand(3)
+    assert first[1].weight.shape == (10, 64) and first.training
+    assert torch.equal(first[1].weight, build(f"{name}:build", (1, 8, 8))[1].weight)
+
+
 def test_a_sparse_exported_file_is_a_checkpoint(tmp_path):
     saved = build("lenet-5", seed=3).state_dict()
     saved["fc1.weight"][:, 5:] = 0
