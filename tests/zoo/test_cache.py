@@ -36,6 +36,14 @@ def test_what_is_cached_is_read_back_alike_and_mapped(idx_folder, cache_folder):
     assert torch.equal(first.train.images[:3], second.train.images) and first.classes == second.classes
 
 
+def test_cached_digits_are_read_without_scikit_learn(cache_folder):
+    load = "from prune_search.zoo.data import load_data; data = load_data('digits', root='.', validation_size=300); "
+    ask = load + "import sys; print(data.fingerprint, 'sklearn' in sys.modules)"
+    found = [subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True).stdout.split() for _ in "ab"]
+    assert found[0][0] == found[1][0] == load_data("digits", root=".", validation_size=300).fingerprint
+    assert [imported for _, imported in found] == ["True", "False"]
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="no list of mapped files on this system")
 def test_cached_images_are_mapped_and_train_and_validation_are_views(idx_folder, cache_folder):
     data = load_data("MNIST", root=idx_folder, validation_size=5)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
+
 import torch
 
 from prune_search.zoo.decoded import Decoded, Form, Source
 
 
 def source() -> Source:
-    return Source("digits", ("train",), _decode)
+    """Its file is named so that the next process need not import scikit-learn, which takes as long as importing torch."""
+    (package,) = find_spec("sklearn").submodule_search_locations
+    return Source("digits", ("train",), _decode, files={"train": Path(package) / "datasets" / "data"})
 
 
 def _decode(part: str, like: Form | None) -> Decoded:
