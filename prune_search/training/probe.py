@@ -45,12 +45,13 @@ def probe(config: TrialConfig) -> Probe:
     data = data_of(config.data).to(device)
     trial = Trial(config, data, None, device=device)
     seconds = []
-    for inputs, labels in trial.sample_batches(STEPS + 1):
-        started = time.perf_counter()
-        trial.step(inputs, labels)
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - started)
+    with trial.stepping() as step_once:
+        for inputs, labels in trial.sample_batches(STEPS + 1):
+            started = time.perf_counter()
+            step_once(inputs, labels)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
     step = statistics.median(seconds[1:] or seconds)
     images = len(data.train.labels)
     whole = step * config.training.epochs * images / config.training.batch_size

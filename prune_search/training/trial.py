@@ -180,7 +180,7 @@ class Trial:
         augmenting = torch.Generator(self.device).manual_seed(self._seed())
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         self.model.train()
-        with self._stepping() as step:
+        with self.stepping() as step:
             for number, index in enumerate(batches):
                 set_learning_rate(self.optimizer, self._learning_rate(number / len(batches), 1 / len(batches)))
                 images = data.augmented(data.train.images[index], augmenting)
@@ -188,7 +188,7 @@ class Trial:
         return float(total) / sum(len(index) for index in batches)
 
     @contextmanager
-    def _stepping(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
+    def stepping(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """:meth:`step`, as a CUDA graph where that is safe and was possible so far."""
         if not self._replays or not self.pruner.replayable:
             yield self.step
