@@ -29,6 +29,18 @@ from prune_search.spec import Spec, load_spec
 ROOT = Path(__file__).parents[2]
 
 
+class Space:
+    """Asks for a trial of a space, as OptunaSearch calls it; it pickles itself with the sampler."""
+
+    def __init__(self, spec: Spec, folder: Path) -> None:
+        self._spec, self._folder = spec, folder
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        config = dict(self._spec.sample(suggest(trial)).plain)
+        job = {"number": trial.number, "folder": str(self._folder / str(trial.number)), "config": config}
+        return job | {"threads": 1, "cpus": 1, "gpus": 0, "measure": []}
+
+
 def theirs(spec: Spec, seconds: float, workers: int, seed: int, folder: Path) -> tuple[list[Report], int]:
     """Reports of completed trials, and how many were begun."""
     from ray import tune
@@ -42,13 +54,8 @@ def theirs(spec: Spec, seconds: float, workers: int, seed: int, folder: Path) ->
             metrics = report.metrics() if report else {}
             return result | {name: metrics.get(name, float("nan")) for name in spec.objectives}
 
-    def space(trial: Any) -> dict[str, Any]:
-        config = spec.sample(suggest(trial)).plain
-        job = {"number": trial.number, "folder": str(folder / str(trial.number)), "config": dict(config)}
-        return job | {"threads": 1, "cpus": 1, "gpus": 0, "measure": []}
-
     modes = [{"maximize": "max", "minimize": "min"}[direction] for direction in spec.objectives.values()]
-    searcher = OptunaSearch(space, metric=list(spec.objectives), mode=modes, seed=seed)
+    searcher = OptunaSearch(Space(spec, folder), metric=list(spec.objectives), mode=modes, seed=seed)
     tuner = tune.Tuner(
         tune.with_resources(Reporting, {"cpu": 1}),
         tune_config=tune.TuneConfig(
