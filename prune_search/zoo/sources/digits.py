@@ -11,7 +11,7 @@ from prune_search.zoo.decoded import Decoded, Form, Source
 
 
 def source() -> Source:
-    """Its file is named so that the next process need not import scikit-learn, which takes as long as importing torch."""
+    """Its file is named so that the next process need not import scikit-learn (2 s of a core)."""
     (package,) = find_spec("sklearn").submodule_search_locations
     return Source("digits", ("train",), _decode, files={"train": Path(package) / "datasets" / "data"})
 
