@@ -51,7 +51,8 @@ class Replay:
 
     def _capture(self, inputs: Tensor, labels: Tensor) -> None:
         self._inputs, self._labels = inputs.clone(), labels.clone()
-        graph = torch.cuda.CUDAGraph()
+        graph, generator = torch.cuda.CUDAGraph(), torch.cuda.default_generators[torch.cuda.current_device()]
+        before = generator.clone_state()
         with torch.cuda.stream(torch.cuda.current_stream()):  # a capture that fails does not go back to it
             try:
                 with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
@@ -59,6 +60,7 @@ class Replay:
                 self._graph = graph
             except RuntimeError:
                 self.failed = True
+                generator.graphsafe_set_state(before)  # it would wait for the end of the capture for good
 
 
 @contextmanager

@@ -46,6 +46,17 @@ def watching(input_shape, num_classes, breaks=None):
     return Watching(num_classes, breaks)
 
 
+class Waiting(nn.Sequential):
+    """No graph can hold it: it waits for its inputs."""
+
+    def forward(self, x):
+        return super().forward(x) if x.sum().item() else x.flatten(1)
+
+
+def waiting(input_shape, num_classes):
+    return Waiting(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, num_classes))
+
+
 def seven(outputs, labels):
     return outputs.sum() * 0 + 7.0
 

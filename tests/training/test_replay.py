@@ -16,11 +16,11 @@ from prune_search.training.trial import Trial
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def config(**training) -> TrialConfig:
+def config(model="lenet-300-100", **training) -> TrialConfig:
     return TrialConfig.from_dict(
         {
             "data": {"name": "digits", "train_size": 320, "validation_size": 100},
-            "model": {"name": "lenet-300-100"},
+            "model": {"name": model},
             "training": {"epochs": 4, "batch_size": 32, "schedule": "cosine", **training},
             "recipe": {"preset": "dyprune"},
         }
@@ -87,3 +87,10 @@ def test_a_replayed_trial_is_the_trial_step_by_step(tmp_path):
 @gpu
 def test_a_replayed_trial_resumes_as_itself(tmp_path):
     assert losses(tmp_path / "a", "cuda") == losses(tmp_path / "b", "cuda", cut=2)
+
+
+@gpu
+def test_a_step_that_cannot_be_captured_is_taken_as_it_is(tmp_path):
+    model = "training.own:waiting"
+    tried = losses(tmp_path / "a", "cuda", model=model, cuda_graphs=True)
+    assert tried == losses(tmp_path / "b", "cuda", model=model, cuda_graphs=False)
