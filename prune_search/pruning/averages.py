@@ -33,10 +33,4 @@ class Averages:
         """Shrink as the model did by ``plan``. A unit that is dead in the model by accident alone goes all the same."""
         for model in self._models:
             own = dead_units(model, example_input)
-            apply(model, own if _alike(own, plan) else plan)
-
-
-def _alike(one: Plan, other: Plan) -> bool:
-    return one.kept.keys() == other.kept.keys() and all(
-        all(map(torch.equal, kept, other.kept[name])) for name, kept in one.kept.items()
-    )
+            apply(model, own if own.cuts_as(plan) else plan)

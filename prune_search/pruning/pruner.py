@@ -267,7 +267,7 @@ class Pruner:
         parameters = dict(self.model.named_parameters(remove_duplicate=False))
         masks = {**self.masks, **self.companions}
         self._parameters = [parameters[name] for name in masks]
-        self._multipliers = [mask.to(parameters[name].dtype) for name, mask in masks.items()]
+        self._multipliers = [torch.empty_like(parameters[name]).copy_(mask) for name, mask in masks.items()]
         self._during = self._context()
         self._apply_masks()
 

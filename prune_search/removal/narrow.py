@@ -41,10 +41,11 @@ def narrow(layer: Layer, outputs: Tensor, inputs: Tensor, multiple: int) -> Narr
         outputs, inputs: bool [O] and [I], which of its channels stay.
         multiple: Round widths up to it.
     """
-    values = layer.run(layer.constant).movedim(layer.axis, 0).flatten(1)
-    even = (values - values[:, :1]).abs().amax(1) <= 1e-12 * values.abs().max()
-    living = (layer.reads & layer.alive).any(1)
-    rows = _part(outputs & (living | ~even | layer.sized[1]), outputs, multiple)
+    living, rows = (layer.reads & layer.alive).any(1), outputs
+    if (outputs & ~living).any():
+        values = layer.run(layer.constant).movedim(layer.axis, 0).flatten(1)
+        even = (values - values[:, :1]).abs().amax(1) <= 1e-12 * values.abs().max()
+        rows = _part(outputs & (living | ~even | layer.sized[1]), outputs, multiple)
     columns = _part(inputs & (layer.alive | layer.sized[0]) & layer.reads[rows].any(0), inputs, multiple)
     computed, read = rows[outputs], columns[inputs]
     takes = places = constants = None

@@ -51,8 +51,8 @@ class Untraceable(RemovalError):
 
 @torch.no_grad()
 def follow(model: nn.Module, example_input: Tensor) -> Network:
-    """Follow the channels of a model in eval and in train mode. Both modes are run once where they differ, in float64
-    and on a batch of one, with every module as in eval mode, on the CPU: all that is said of channels is there.
+    """Follow the channels of a model in eval and in train mode. Both modes are run once where they differ, on a batch of
+    one, with every module as in eval mode, for sizes alone; what is said of channels is on the CPU, constants in float64.
 
     Raises:
         Untraceable: What torch.fx or the model's own code raised.
@@ -72,9 +72,8 @@ def follow(model: nn.Module, example_input: Tensor) -> Network:
 
 
 def _walked(model: nn.Module, graph: fx.Graph, whole: dict[str, str], example: Tensor, units: Units) -> _Walk:
-    module = copy.deepcopy(fx.GraphModule(model, graph)).eval().cpu().double()
-    walk = _Walk(module, units, whole, model.training)
-    walk.run(example[:1].cpu().double() if example.is_floating_point() else example[:1].cpu())
+    walk = _Walk(fx.GraphModule(model, graph).eval(), units, whole, model.training)
+    walk.run(example[:1])
     return walk
 
 
@@ -104,7 +103,7 @@ class _Walk(fx.Interpreter):
             and _name(node) not in SHAPE_ONLY
         ):
             try:
-                self.values[node] = self._value(node)
+                self.values[node] = self._value(node, real)
                 self._note_activation(node)
             except Opaque as why:
                 reason = f"its output goes through '{_name(node)}', which {why}"
@@ -133,7 +132,7 @@ class _Walk(fx.Interpreter):
             self._pin(node, reason)
             self.values[source] = self._whole(self.env[source], reason)
 
-    def _value(self, node: fx.Node) -> Any:
+    def _value(self, node: fx.Node, real: Any) -> Any:
         module = self.modules[node.target] if node.op == "call_module" else None
         if module is not None and node.target in self.whole:
             raise Opaque(f"stays whole: {self.whole[node.target]}")
@@ -144,39 +143,42 @@ class _Walk(fx.Interpreter):
         )
         if type(module) in (*ADAPTABLE, nn.PReLU) or derived:
             names = {name: f"{node.target}.{name}" for name, _ in _state(module)}
-            return self._layer(node, self.values[node.all_input_nodes[0]], names, dict(_state(module)), module)
+            value = self.values[node.all_input_nodes[0]]
+            return self._layer(node, value, names, dict(_state(module)), module, _Elsewhere(module), real)
         if node.op == "call_function" and node.target in _ARGUMENTS:
-            return self._functional(node)
+            return self._functional(node, real)
         args, kwargs = (
-            fx.map_arg(given, lambda source: self.values.get(source, self.env[source]))
+            fx.map_arg(given, lambda source: self.values.get(source, _at_hand(self.env[source])))
             for given in (node.args, node.kwargs)
         )
         return transfer(node, module, args, kwargs, self.units, training=self.training)
 
-    def _functional(self, node: fx.Node) -> Value:
+    def _functional(self, node: fx.Node, real: Tensor) -> Value:
         given = dict(zip(_ARGUMENTS[node.target], node.args)) | dict(node.kwargs)
         nodes = {name: value for name, value in given.items() if isinstance(value, fx.Node) and name != "input"}
         if any(value.op != "get_attr" or self.reads.count(value.target) > 1 for value in nodes.values()):
             raise Opaque("has weights that are computed or used twice")
         tensors = {name: self.env[value] for name, value in nodes.items()}
         settings = {k: v for k, v in given.items() if k not in nodes and k not in ("input", "training", "momentum")}
-        run = lambda x: node.target(x, **tensors, **settings)
+        run = lambda x: node.target(x, **{name: _at_hand(tensor) for name, tensor in tensors.items()}, **settings)
         names = {name: value.target for name, value in nodes.items()}
-        return self._layer(node, self.values[given["input"]], names, tensors, run, settings.get("groups", 1))
+        value, groups = self.values[given["input"]], settings.get("groups", 1)
+        return self._layer(node, value, names, tensors, None, run, real, groups)
 
-    def _layer(self, node, value, names, tensors, run, groups=1) -> Value:
-        if isinstance(run, nn.PReLU) and run.num_parameters == 1:
+    def _layer(self, node, value, names, tensors, module, run, real, groups=1) -> Value:
+        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
             return Value.of(value.ids, value.alive, run(value.constant), value.sized)
-        if isinstance(run, (*NORMS, nn.PReLU)) or node.target is F.batch_norm:
-            if not isinstance(run, nn.PReLU) and "running_var" not in tensors:
+        if isinstance(module, (*NORMS, nn.PReLU)) or node.target is F.batch_norm:
+            if not isinstance(module, nn.PReLU) and "running_var" not in tensors:
                 raise Opaque("keeps no statistics")
-            gamma = None if isinstance(run, nn.PReLU) else tensors.get("weight")
+            gamma = None if isinstance(module, nn.PReLU) else tensors.get("weight")
             return norm(value, list(names.values()), gamma, run, self.units)
-        axis = -1 if isinstance(run, nn.Linear) or node.target is F.linear else 1
+        linear = isinstance(module, nn.Linear) or node.target is F.linear
         weight, bias = names["weight"], names.get("bias")
         noted, result = layer(
-            value, (weight, bias), tensors["weight"], getattr(run, "groups", groups), axis, run, self.units
-        )
+            value, (weight, bias), tensors, getattr(module, "groups", groups), -1 if linear else 1, module, run, real.shape,
+            self.units,
+        )  # fmt: skip
         for extra in set(names.values()) - {weight, bias}:  # of an adapted layer
             self.units.unify(self.units.of(extra, len(noted.outputs)), noted.outputs)
         self.layers.append(noted)
@@ -190,7 +192,7 @@ class _Walk(fx.Interpreter):
             and sum(n > 1 for n in real.shape) == 1
         ):
             ids = self.units.of(node.target, real.numel()).view(real.shape)
-            self.values[node] = Value.of(ids, torch.tensor(False), real.detach().double())
+            self.values[node] = Value.of(ids, torch.tensor(False), _at_hand(real))
 
     def _pin(self, node: fx.Node, reason: str) -> None:
         for source in node.all_input_nodes:
@@ -202,6 +204,26 @@ class _Walk(fx.Interpreter):
             return tuple(self._whole(item, reason) for item in real)
         fixed = self.units.fixed(reason)
         return Value.of(fixed, torch.tensor(True), torch.zeros((), dtype=torch.float64).expand(real.shape))
+
+
+class _Elsewhere:
+    """A module as a function on the CPU, in float64; its copy there is made when it is called for."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module, self._copy = module, None
+
+    def __call__(self, value: Tensor) -> Tensor:
+        if self._copy is None:
+            self._copy = copy.deepcopy(self._module).cpu().double()
+        return self._copy(value)
+
+
+def _at_hand(value: Any) -> Any:
+    """A tensor of the model on the CPU, numbers in float64."""
+    if not isinstance(value, Tensor):
+        return value
+    value = value.detach().cpu()
+    return value.double() if value.is_floating_point() else value
 
 
 def _state(module: nn.Module) -> list[tuple[str, Tensor]]:

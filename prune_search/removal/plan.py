@@ -36,6 +36,12 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.kept or self.narrow)
 
+    def cuts_as(self, other: Plan) -> bool:
+        """Whether the same entries stay; constants may differ."""
+        return self.kept.keys() == other.kept.keys() and all(
+            all(map(torch.equal, kept, other.kept[name])) for name, kept in self.kept.items()
+        )
+
 
 @torch.no_grad()
 def dead_units(model: nn.Module, example_input: Tensor, *, multiple: int = 1, narrow: bool = False) -> Plan:

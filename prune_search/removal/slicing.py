@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 Kept = tuple[Tensor, ...]
@@ -8,9 +9,19 @@ Kept = tuple[Tensor, ...]
 
 def slice_like(tensor: Tensor, kept: Kept) -> Tensor:
     """Cuts a tensor (mask, score, momentum, ...) as its parameter was cut: ``kept[d]`` are the indices that
-    stay along dimension d. Returns the tensor itself where nothing goes.
+    stay along dimension d; what has its channels last in memory keeps them there. Returns the tensor itself where nothing goes.
     """
+    cut = tensor
     for dim, indices in enumerate(kept):
         if len(indices) != tensor.shape[dim]:
-            tensor = tensor.index_select(dim, indices.to(tensor.device))
-    return tensor
+            cut = cut.index_select(dim, indices.to(tensor.device))
+    if cut is tensor or not _channels_last(tensor):
+        return cut
+    return torch.empty_like(cut, memory_format=torch.channels_last).copy_(cut)
+
+
+def _channels_last(tensor: Tensor) -> bool:
+    """By its strides, also where both layouts are one, as with one channel: kernels are chosen by them."""
+    if tensor.dim() != 4:
+        return False
+    return tensor.stride() == torch.empty_like(tensor, device="meta", memory_format=torch.channels_last).stride()

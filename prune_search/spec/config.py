@@ -143,6 +143,8 @@ class TrainingConfig(Strict):
         precision: ``auto`` is bf16 where the device is fast with it, else fp32.
         cuda_graphs: Whether a GPU gets a training step as a whole; ``auto``: not with a model or loss of the user's own, which
             might decide something anew at each step (Python's random numbers, a counter) that a graph would repeat.
+        channels_last: Whether convolutions keep the channels of a position side by side in memory, as a GPU's matrix units
+            want them; ``auto``: on a GPU, not with a model of the user's own, which might ``view`` maps as they lay before.
     """
 
     epochs: int = Field(ge=1)
@@ -157,6 +159,7 @@ class TrainingConfig(Strict):
     metric: str = "accuracy"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     cuda_graphs: bool | Literal["auto"] = "auto"
+    channels_last: bool | Literal["auto"] = "auto"
 
     @field_validator("loss", "metric")
     @classmethod

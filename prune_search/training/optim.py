@@ -43,6 +43,14 @@ def _anneal(start: float, end: float, share: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * share)) / 2
 
 
+def lay_out_state(optimizer: torch.optim.Optimizer) -> None:
+    """Make what an optimizer keeps of a parameter lie in memory as the parameter does: fused kernels ask for it."""
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
 def set_learning_rate(optimizer: torch.optim.Optimizer, value: float) -> None:
     """For all parameters; where the rate is a tensor (see :mod:`.replay`), within it."""
     for group in optimizer.param_groups:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 import time
@@ -20,12 +21,12 @@ from prune_search.cost.training import forward_flops
 from prune_search.pruning.context import Passes
 from prune_search.pruning.probe import balanced
 from prune_search.pruning.pruner import Outcome, Pruner
-from prune_search.removal import remove, resize, trained_parameters
+from prune_search.removal import Plan, apply, check_equal, dead_units, resize, trained_parameters
 from prune_search.spec.config import TrialConfig
 from prune_search.training import checkpoint
 from prune_search.training.evaluation import accuracy, evaluate
 from prune_search.training.files import CHECKPOINT, write_reports
-from prune_search.training.optim import build_optimizer, factor, set_learning_rate
+from prune_search.training.optim import build_optimizer, factor, lay_out_state, set_learning_rate
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.replay import replayed
 from prune_search.zoo.data import Data
@@ -61,10 +62,9 @@ class Trial:
         self.config, self.data, self.folder, self.device = config, data, folder, torch.device(device)
         self.devices, self.measure = devices, tuple(measure)
         training = config.training
-        own = is_import_path(config.model.name) or is_import_path(training.loss)
-        self._replays = self.device.type == "cuda" and (
-            not own if training.cuda_graphs == "auto" else training.cuda_graphs
-        )
+        on_gpu, own = self.device.type == "cuda", is_import_path(config.model.name)
+        graphs, last = training.cuda_graphs, training.channels_last
+        self._replays = on_gpu and (not own and not is_import_path(training.loss) if graphs == "auto" else graphs)
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
@@ -82,9 +82,12 @@ class Trial:
         self.dense: Cost = count(model, self.positions)
         self.train_flops, self.seconds, self.finished, self.reason = 0.0, 0.0, False, ""
         self.reports: list[Report] = []
+        self._proven: Plan | None = None
         if state is not None:
             resize(model, {name: value.shape for name, value in state["model"].items()})
             model.load_state_dict(state["model"])
+        if on_gpu and not own if last == "auto" else last:
+            model.to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(trained_parameters(model), training.optimizer)
         self.pruner = Pruner(
             model,
@@ -141,10 +144,18 @@ class Trial:
         return report
 
     def removed(self) -> nn.Module:
-        """The network as it is exported: physically smaller where the recipe removes, batch norm kept, in eval mode."""
-        if not self.config.recipe.removal.at_end:
+        """The network as it is exported: physically smaller where the recipe removes, batch norm kept. It is the model itself
+        where nothing is to be cut, else a copy; what is cut is proven on the example again when it changes.
+        """
+        plan = dead_units(self.model, self.example, narrow=True) if self.config.recipe.removal.at_end else Plan()
+        if not plan:
             return self.model
-        return remove(self.model, self.example, fold_batchnorm=False)
+        small = copy.deepcopy(self.model)
+        apply(small, plan)
+        if self._proven is None or not plan.cuts_as(self._proven):
+            check_equal(self.model, small, self.example)
+            self._proven = plan
+        return small
 
     def _decide(self) -> None:
         started = time.perf_counter()
@@ -305,6 +316,7 @@ class Trial:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state["optimizer"])
+        lay_out_state(self.optimizer)
         self.pruner.load_state_dict(state["pruner"])
         self.train_flops, self.seconds = state["train_flops"], state["seconds"]
         self.reports = [Report(**report) for report in state["reports"]]
