@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import moocore
 import numpy as np
 
@@ -38,9 +36,8 @@ class Forecast:
         self.shares = tuple(k / checks for k in range(1, checks))
         self._open: dict[int, dict[int, Standing]] = {}
         self._ends: dict[int, Standing] = {}
-        self._curves: dict[int, dict[int, np.ndarray]] = {}
-        self._elders: list[Standing] = []
         self._peers: dict[int, _Peers] = {}
+        self._elders: list[Standing] = []
         self._front: list[Standing] = []
 
     def enter(self, stage: int, at: Standing) -> None:
@@ -54,20 +51,17 @@ class Forecast:
         self._ends[number] = end
         for stage, at in stages.items():
             then = _features(at)
-            self._curves.setdefault(stage, {})[number] = np.stack([then, _features(end) - then])
-        self._peers.clear()
+            peers = self._peers.get(stage) or _Peers.none(len(then))
+            self._peers[stage] = peers.joined(number, then, _features(end) - then)
         self._front = _best([*self._front, end])
         if len(self._ends) > 2 * MEMORY:
             oldest = min(self._ends)
             self._elders = _best([*self._elders, self._ends.pop(oldest)])
-            for curves in self._curves.values():
-                curves.pop(oldest, None)
+            self._peers = {stage: peers.without(oldest) for stage, peers in self._peers.items()}
 
     def verdict(self, stage: int, at: Standing, last: int) -> str | None:
-        if not at.finite or not self._curves.get(stage):
+        if not at.finite or stage not in self._peers:
             return None
-        if stage not in self._peers:
-            self._peers[stage] = _Peers.of(self._curves[stage])
         peers = self._peers[stage].until(last)
         if len(peers) < self.first:
             return None
@@ -101,11 +95,18 @@ class _Peers:
         self.numbers, self.then, self.gain = numbers, then, gain
 
     @classmethod
-    def of(cls, curves: Mapping[int, np.ndarray]) -> _Peers:
-        """From [2, features], then and gain, of each trial."""
-        numbers = sorted(curves)
-        table = np.array([curves[number] for number in numbers])
-        return cls(np.array(numbers, dtype=int), table[:, 0], table[:, 1])
+    def none(cls, features: int) -> _Peers:
+        return cls(np.empty(0, dtype=int), np.empty((0, features)), np.empty((0, features)))
+
+    def joined(self, number: int, then: np.ndarray, gain: np.ndarray) -> _Peers:
+        """With one more, [features] each."""
+        place = np.searchsorted(self.numbers, number)
+        rows = ((self.numbers, number), (self.then, then), (self.gain, gain))
+        return _Peers(*(np.insert(table, place, row, axis=0) for table, row in rows))
+
+    def without(self, number: int) -> _Peers:
+        stay = self.numbers != number
+        return _Peers(self.numbers[stay], self.then[stay], self.gain[stay])
 
     def __len__(self) -> int:
         return len(self.numbers)
