@@ -82,8 +82,7 @@ class Found:
     @property
     def dense(self) -> dict[str, float]:
         """What the dense network costs, in the metrics of a Report; empty before the first report."""
-        report = next((record.report for record in self.records if record.report), None)
-        return dense_metrics(report) if report else {}
+        return next((dense_metrics(r.report) for r in self.records if r.report and tells_dense(r.report)), {})
 
     @property
     def hypervolume(self) -> float:
@@ -114,8 +113,13 @@ def control_of(found: Found, like: Record | None = None) -> Record | None:
     return max(dense, key=lambda record: record.report.accuracy, default=None)
 
 
+def tells_dense(report: Report) -> bool:
+    """Whether the dense network's cost can be had from a report: not if nothing is left of the pruned one's."""
+    return math.isfinite(report.params_reduction) and math.isfinite(report.flops_reduction)
+
+
 def dense_metrics(report: Report) -> dict[str, float]:
-    """The cost of the dense network, from any report of a trial that started from it."""
+    """The cost of the dense network, from a report (:func:`tells_dense`) of a trial that started from it."""
     params, flops = round(report.params * report.params_reduction), round(report.flops * report.flops_reduction)
     dense = {
         "params": params,

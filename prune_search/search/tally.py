@@ -11,7 +11,7 @@ import numpy as np
 from prune_search.errors import UserError
 from prune_search.pareto import default_reference, hypervolume
 from prune_search.pareto.scale import Objectives, losses
-from prune_search.search.results import Found, Record, dense_metrics
+from prune_search.search.results import Found, Record, dense_metrics, tells_dense
 
 HOPELESS = 10
 
@@ -71,7 +71,7 @@ class Tally:
         if record.report is None:
             return
         self.device_seconds += record.report.device_seconds
-        if self._reference is None:
+        if self._reference is None and tells_dense(record.report):
             self._reference = self._default(record)
         if record.state == "completed":
             self._complete(record)
@@ -84,6 +84,8 @@ class Tally:
                 self.best[name] = (metrics[name], record.number)
         numbers = [*self._front, record.number]
         table = losses([*self._front.values(), metrics], self._objectives)
+        if not np.isfinite(table[-1]).all():
+            return
         kept = moocore.is_nondominated(table, keep_weakly=True)
         if not kept[-1]:
             return

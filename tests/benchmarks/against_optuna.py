@@ -23,7 +23,7 @@ from prune_search.pareto import default_reference, front, hypervolume
 from prune_search.search import execution
 from prune_search.search.asking.samplers import suggest
 from prune_search.search.driver import Search
-from prune_search.search.results import dense_metrics
+from prune_search.search.results import dense_metrics, tells_dense
 from prune_search.spec import Spec, load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -79,7 +79,8 @@ def volume(spec: Spec, reports: list[Report]) -> float:
         return 0.0
     points = [report.metrics() for report in reports]
     points = [points[i] for i in front(points, spec.objectives)]
-    return hypervolume(points, spec.objectives, default_reference(spec.objectives, dense_metrics(reports[0])))
+    dense = next(dense_metrics(report) for report in reports if tells_dense(report))
+    return hypervolume(points, spec.objectives, default_reference(spec.objectives, dense))
 
 
 def main() -> None:

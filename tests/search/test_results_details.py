@@ -72,6 +72,18 @@ def test_the_dense_network_from_any_report():
     assert dense_metrics(dataclasses.replace(one, train_flops_ratio=0.0))["train_flops"] == 0.0
 
 
+def test_a_network_of_which_nothing_is_left_tells_nothing_of_the_dense_one():
+    gone = record(0, 0.1, 10, params_reduction=100.0, flops=0, flops_reduction=math.inf)
+    whole = record(1, 0.5, 100, params_reduction=10.0)
+    found = Found(TWO, (gone, whole))
+    assert found.dense["params"] == 1000 and Found(TWO, (gone,)).dense == {}
+    assert found.hypervolume == pytest.approx(0.5 + 0.1)
+    tally = Tally.of(found)
+    assert tally.hypervolume == pytest.approx(found.hypervolume)
+    fewer = Found({"accuracy": "maximize", "flops_reduction": "maximize"}, (gone, whole))
+    assert [r.number for r in fewer.front] == [1] == list(Tally.of(fewer)._front)
+
+
 def test_the_hypervolume_is_that_of_the_front_against_the_dense_network():
     found = Found(TWO, (record(0, 0.5, 100, params_reduction=10.0), record(1, 0.25, 100, params_reduction=10.0)))
     assert found.hypervolume == pytest.approx(0.5)  # accuracy 0.5, one decade of parameters

@@ -14,7 +14,7 @@ from prune_search.cost.metrics import Report
 from prune_search.errors import UserError, nearest
 from prune_search.pareto import default_reference
 from prune_search.search.layout import Layout
-from prune_search.search.results import Found, dense_metrics
+from prune_search.search.results import Found, dense_metrics, tells_dense
 from prune_search.spec import Spec, load_spec
 from prune_search.training.files import read_reports
 
@@ -94,7 +94,7 @@ def record(layout: Layout, spec: Spec, found: Found) -> Path:
     records = [record for record in found.records if record.state in ("completed", "infeasible", "failed")]
     curves = {record.number: read_reports(layout.trial(record.number)) for record in records}
     origin = json.loads(layout.origin.read_text())
-    dense = next(dense_metrics(reports[-1]) for reports in curves.values() if reports)
+    dense = next(dense_metrics(report) for reports in curves.values() for report in reports if tells_dense(report))
     meta = {
         "space": spec.to_yaml(),
         "reference": default_reference(spec.objectives, dense),
