@@ -67,8 +67,7 @@ def follow(model: nn.Module, example_input: Tensor) -> Network:
         walks = [_walked(views[i], graphs[i], hindered[i], example_input, units) for i in range(modes)]
     except Exception as error:  # the model's own code runs here
         raise Untraceable(f"torch.fx cannot trace the model: {type(error).__name__}: {error}") from error
-    graph = fx.GraphModule(views[0], graphs[0]).eval()
-    return Network(units, walks[0].layers, walks[-1].layers, walks[0].activations, hindered[0], graph)
+    return Network(units, walks[0].layers, walks[-1].layers, walks[0].activations, hindered[0], walks[0].module)
 
 
 def _walked(model: nn.Module, graph: fx.Graph, whole: dict[str, str], example: Tensor, units: Units) -> _Walk:
