@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
-import platform
 import shutil
 import time
 from pathlib import Path
@@ -89,17 +87,12 @@ def doctor(runs: Runs = RUNS, json: Json = False) -> None:
     """What this machine offers: versions, devices, Ray, MLflow, disk."""
     import torch
 
-    names = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "onnxruntime")
-    versions = {"python": platform.python_version()}
-    for package in names:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+    from prune_search.search.versions import versions
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     free = shutil.disk_usage(_existing(runs)).free / 1e9
     facts = {
-        "versions": versions,
+        "versions": versions("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "onnxruntime"),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpus": gpus,
         "free_disk_gb": round(free, 1),
@@ -110,7 +103,7 @@ def doctor(runs: Runs = RUNS, json: Json = False) -> None:
     if json:
         show_json(facts)
         return
-    for name, value in versions.items():
+    for name, value in facts["versions"].items():
         console.print(f"{name:14} {value}", markup=False)
     console.print(f"{'cpus':14} {facts['cpus']}")
     console.print(f"{'gpus':14} {', '.join(gpus) or 'none: trials run on CPUs'}", markup=False)

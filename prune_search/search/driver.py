@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from prune_search.cost.metrics import MEASURED, Report
@@ -26,6 +25,7 @@ from prune_search.search.results import TEST_ACCURACY, Found, Record, read
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
 from prune_search.search.tally import Tally
+from prune_search.search.versions import versions
 from prune_search.spec import Spec, load_spec
 from prune_search.tracking import Tracker
 from prune_search.training.files import read_reports
@@ -60,9 +60,9 @@ class Search:
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.layout = layouts.new(Path(runs), name or f"{self.spec.name}-{stamp}")
         self.layout.space.write_text(self.spec.to_yaml())
-        versions = {package: version(package) for package in PACKAGES} | {"python": platform.python_version()}
         roots = [str(root) for root in self.spec.roots]
-        layouts.write_json(self.layout.origin, {"roots": roots, "versions": versions, "platform": platform.platform()})
+        origin = {"roots": roots, "versions": versions(*PACKAGES), "platform": platform.platform()}
+        layouts.write_json(self.layout.origin, origin)
         layouts.write_json(self.layout.first, first)
         self._prepare(address)
 
