@@ -8,7 +8,7 @@ import pytest
 from search.small_spaces import SMALL, write
 from search.test_source import drain, report, source
 
-from prune_search.search.asking import asker
+from prune_search.search.asking import asker, history
 from prune_search.search.asking.asker import Asker
 from prune_search.search.asking.history import History
 from prune_search.search.asking.samplers import choose
@@ -159,13 +159,19 @@ def test_what_is_kept_does_not_depend_on_the_order_of_telling():
     assert forth._lot and sorted(forth._lot) == sorted(back._lot)
 
 
-def test_a_thinned_history_has_what_is_kept_and_what_runs(tmp_path):
+def test_a_thinned_history_has_what_is_kept_and_what_ran_last(tmp_path, monkeypatch):
     made, *_ = source(tmp_path, trials=4)
     jobs = [made.next() for _ in range(4)]
     for job in jobs[:3]:
         made.end(job, Ended("completed", "epochs", report()))
-    seen = History(made.storage, 10, kept={1}).get_all_trials(made.study._study_id)
-    assert [(trial.number, trial.state.name) for trial in seen] == [(1, "COMPLETE"), (3, "RUNNING")]
+    look = lambda last, kept: [
+        (trial.number, trial.state.name)
+        for trial in History(made.storage, last, frozenset(kept)).get_all_trials(made.study._study_id)
+    ]
+    assert look(10, {1}) == [(1, "COMPLETE"), (3, "RUNNING")]
+    assert look(1, {1}) == [(1, "COMPLETE"), (2, "RUNNING"), (3, "RUNNING")]
+    monkeypatch.setattr(history, "RUNNING", 2)
+    assert look(0, {0}) == [(0, "COMPLETE"), (2, "RUNNING"), (3, "RUNNING")]  # whether they run or look so
 
 
 def test_a_long_deterministic_search_is_the_same_at_any_pace(tmp_path, monkeypatch):

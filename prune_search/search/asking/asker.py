@@ -91,8 +91,7 @@ class Asker:
             return None
         for number in sorted(number for number in self._told if number <= last):
             self._thinning.add(number, self._told.pop(number))
-        beyond = frozenset(number for number in self._told)
-        return self._thinning.kept() | beyond
+        return self._thinning.kept()
 
     def _ask(self, number: int, known: int | None, view: History) -> Asked:
         made = sampler(self._sampler, self._spec.search.seed, number, self._fixed(number))

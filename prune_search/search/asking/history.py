@@ -14,6 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from prune_search.pareto.scale import LOGARITHMIC
 
+RUNNING = 100
+"""Of trials that run, or look so, the latest are shown where finished ones are thinned: each costs a model as much as those."""
+
 FAULT = "fault"
 """User attribute of trials that failed by their own configuration."""
 
@@ -25,19 +28,19 @@ class History(BaseStorage):
       0..n-B only, whatever has finished meanwhile.
     * A trial that failed by its own configuration (:data:`FAULT`) looks as if it had been stopped, so that samplers which
       learn from stopped trials avoid its like. One whose worker died tells nothing, and stays failed.
-    * Of the finished trials only ``kept`` are there, if given.
+    * Of the finished trials only ``kept`` are there, if given, and of the others the latest :data:`RUNNING`.
     * Values are those that :func:`prune_search.pareto.scale.scaled` measures: counts in decades. Samplers that weigh one
       objective against another would otherwise see no difference between 500 and 5,000 parameters beside 250,000.
 
     Args:
         storage: The study's.
         last: The greatest number of a trial with a result.
-        kept: Numbers of finished trials, or None for all.
+        kept: Numbers of finished trials up to ``last``, or None for all.
         objectives: The names of the values.
     """
 
     def __init__(
-        self, storage: BaseStorage, last: int, kept: Container[int] | None = None, objectives: Sequence[str] = ()
+        self, storage: BaseStorage, last: int, kept: frozenset[int] | None = None, objectives: Sequence[str] = ()
     ):
         self._storage, self.last, self._kept = storage, last, kept
         self._decades = [name in LOGARITHMIC for name in objectives]
@@ -48,15 +51,17 @@ class History(BaseStorage):
     ) -> list[FrozenTrial]:
         if study_id not in self._looked:
             trials = self._storage.get_all_trials(study_id, deepcopy=False)
-            self._looked[study_id] = [self._seen(trial) for trial in trials if self._keeps(trial)]
+            latest = [trial.number for trial in trials if self._runs(trial)][-RUNNING:]
+            shown = None if self._kept is None else self._kept.union(latest)
+            self._looked[study_id] = [self._seen(trial) for trial in trials if shown is None or trial.number in shown]
         seen = [trial for trial in self._looked[study_id] if states is None or trial.state in states]
         return copy.deepcopy(seen) if deepcopy else seen
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         return self._seen(self._storage.get_trial(trial_id))
 
-    def _keeps(self, trial: FrozenTrial) -> bool:
-        return self._kept is None or trial.number in self._kept or not trial.state.is_finished()
+    def _runs(self, trial: FrozenTrial) -> bool:
+        return trial.number > self.last or not trial.state.is_finished()
 
     def _seen(self, trial: FrozenTrial) -> FrozenTrial:
         if not trial.state.is_finished():
