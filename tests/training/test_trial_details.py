@@ -199,6 +199,26 @@ def test_the_exported_network_shrinks_only_where_the_recipe_says(data):
         assert (trial.run_epoch().physical_params < 50_610) == shrinks
 
 
+def test_what_is_cut_is_proven_when_it_changes_and_not_at_every_report(data, monkeypatch):
+    from prune_search.training import trial as module
+
+    proven, check = [], module.check_equal
+    monkeypatch.setattr(module, "check_equal", lambda *networks: (proven.append(networks), check(*networks)))
+    trial = Trial(config("dense"), data, None)
+    assert trial.removed() is trial.model  # never
+    trial = Trial(config({"preset": "magnitude", "dense_epochs": 4}), data, None)
+    assert trial.removed() is trial.model and not proven  # nothing to cut
+    layer = trial.model.fc1
+    for dead, proofs in ((3, 1), (3, 1), (5, 2)):
+        with torch.no_grad():
+            layer.weight[:dead] = 0
+            layer.bias[:dead] += 0.25  # another constant for the next layer
+        small = trial.removed()
+        assert small is not trial.model and small.fc1.out_features == 300 - dead
+        assert len(proven) == proofs
+        assert torch.allclose(small(trial.example), trial.model(trial.example), atol=1e-5)
+
+
 # Seeds and batches
 
 
