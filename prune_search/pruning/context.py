@@ -91,6 +91,8 @@ class Context:
         example_input: One batch the model accepts.
         history: Losses, accuracies and events so far.
         partition: Within what the recipe's distribution ranks weights: net, layer or neuron.
+        share: ``share(take)`` is ``take()`` as the first of the processes that train this network sees it; plain ``take()`` where
+            one process trains it alone, and at events, which happen in the first alone.
         candidate: ``candidate(n)`` are the masks that an event keeping n weights would leave, None if that would empty a
             layer; only at events.
         memo: Scratch values; gone with the context, which lives for one epoch.
@@ -108,6 +110,7 @@ class Context:
     train_images: int | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     partition: str = "net"
+    share: Callable[[Callable[[], Any]], Any] = lambda take: take()
     candidate: Callable[[int], Masks | None] | None = None
     passes: list[Passes] = field(default_factory=list)
     memo: dict[Hashable, Any] = field(default_factory=dict)
@@ -131,9 +134,14 @@ class Context:
         """The measurement ``name``, taken once for an epoch and these options, shared by all parts that need it."""
         key = (name, *sorted(options.items()))
         if key not in self.memo:
-            self.memo[key], passes = measurements()[name].take(self, **options)
-            self.passes.append(passes)
+            self.memo[key] = self.take(name, **options)
         return self.memo[key]
+
+    def take(self, name: str, **options: Hashable) -> Any:
+        """The measurement ``name``, taken now."""
+        value, passes = self.share(lambda: measurements()[name].take(self, **options))
+        self.passes.append(passes)
+        return value
 
 
 class Measurement(NamedTuple):

@@ -67,6 +67,8 @@ class Pruner:
         example_input: One batch the model accepts; where given, every removal at an event is proven on it.
         averages: Running averages of the model's weights (EMA, SWA), to be masked and to shrink with it.
         seed: Everything random is drawn from (seed, epoch).
+        share: Where several processes train the network: ``share(take)`` is ``take()`` of the first, at all of them. Events
+            happen in the first alone; before every epoch the others take over its states (model, optimizer, pruner).
 
     Raises:
         UserError: A part needs an argument that was not given.
@@ -87,13 +89,14 @@ class Pruner:
         example_input: Tensor | None = None,
         averages: Iterable[nn.Module] = (),
         seed: int = 0,
+        share: Callable[[Callable[[], Any]], Any] = lambda take: take(),
     ):
         if epochs < 1:
             raise ValueError(f"epochs must be at least 1, got {epochs}")
         self.model, self.recipe, self.optimizer, self.epochs = model, recipe, optimizer, epochs
         self.loss, self.batches, self.example_input, self.seed = loss, batches, example_input, seed
         self.probe = probe or (probe_from(batches) if batches else None)
-        self.train_images = train_images
+        self.train_images, self._share = train_images, share
         self._evaluate, self._averages = evaluate, Averages(averages)
         self.masks: Masks = {
             name: torch.ones_like(parameter, dtype=torch.bool) for name, parameter in self._prunable().items()
@@ -146,7 +149,7 @@ class Pruner:
     def epoch_start(self) -> Passes:
         """Tell the recipe that an epoch begins. Returns images that measurements sent through the network."""
         passes = self.start()
-        self._during = self._context()
+        self._during = replace(self._context(), share=self._share)
         self.recipe.backward.select(self._during, self.states["backward"])
         return Passes.total([passes, *self._taken_during()])
 
@@ -268,7 +271,7 @@ class Pruner:
         masks = {**self.masks, **self.companions}
         self._parameters = [parameters[name] for name in masks]
         self._multipliers = [torch.empty_like(parameters[name]).copy_(mask) for name, mask in masks.items()]
-        self._during = self._context()
+        self._during = replace(self._context(), share=self._share)
         self._apply_masks()
 
     @torch.no_grad()

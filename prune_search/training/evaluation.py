@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from prune_search.training.ranks import SOLO, Ranks
 from prune_search.zoo.data import Data, Split
 
 EVALUATION_BATCH = 1000
 
 
 @torch.inference_mode()
-def logits(model: nn.Module, data: Data, split: Split, batch: int = EVALUATION_BATCH) -> Tensor:
-    """Outputs [N, classes] in eval mode, float32, on the model's device; the model's mode is restored."""
+def logits(model: nn.Module, data: Data, split: Split, batch: int = EVALUATION_BATCH, ranks: Ranks = SOLO) -> Tensor:
+    """Outputs [N, classes] in eval mode, float32, on the model's device; the model's mode is restored.
+
+    ``ranks`` divide the batches; only the first has all outputs then.
+    """
     mode = model.training
     model.eval()
-    outputs = [model(data.inputs(images)).float() for images in split.images.split(batch)]
+    outputs = ranks.spread(split.images.split(batch), lambda images: model(data.inputs(images)).float())
     model.train(mode)
-    return torch.cat(outputs)
+    return torch.cat(outputs) if outputs else torch.empty(0)
 
 
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -33,7 +38,10 @@ def evaluate(
     split: Split,
     loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
     metric: Callable[[Tensor, Tensor], Tensor] = accuracy,
+    ranks: Ranks = SOLO,
 ) -> tuple[float, float]:
-    """(mean loss per image, metric) on a split."""
-    outputs = logits(model, data, split)
+    """(mean loss per image, metric) on a split; NaN at other ranks than the first."""
+    outputs = logits(model, data, split, ranks=ranks)
+    if not ranks.first:
+        return math.nan, math.nan
     return float(loss(outputs, split.labels)), float(metric(outputs, split.labels))

@@ -28,6 +28,7 @@ from prune_search.training.evaluation import accuracy, evaluate
 from prune_search.training.files import CHECKPOINT, write_reports
 from prune_search.training.optim import build_optimizer, factor, lay_out_state, set_learning_rate
 from prune_search.training.outcomes import NonFiniteLoss
+from prune_search.training.ranks import SOLO, Ranks
 from prune_search.training.replay import replayed
 from prune_search.zoo.data import Data
 from prune_search.zoo.importing import is_import_path, load_object
@@ -47,6 +48,8 @@ class Trial:
         folder: Where its checkpoint and reports are; made if missing. None keeps nothing.
         devices: Cores or GPUs it holds, for ``device_seconds``.
         measure: Which of latency_ms, size_bytes, peak_memory_bytes to measure at every Report.
+        ranks: The processes that train it together, each with a Trial of its own. Only the first has a folder, reports and
+            decisions; the others call :meth:`run_epoch` as often as it does.
     """
 
     def __init__(
@@ -58,13 +61,17 @@ class Trial:
         device: torch.device | str = "cpu",
         devices: float = 1.0,
         measure: Sequence[str] = (),
+        ranks: Ranks = SOLO,
     ):
-        self.config, self.data, self.folder, self.device = config, data, folder, torch.device(device)
+        self.config, self.data, self.device = config, data, torch.device(device)
+        self.folder, self.ranks = folder if ranks.first else None, ranks
         self.devices, self.measure = devices, tuple(measure)
         training = config.training
         on_gpu, own = self.device.type == "cuda", is_import_path(config.model.name)
         graphs, last = training.cuda_graphs, training.channels_last
-        self._replays = on_gpu and (not own and not is_import_path(training.loss) if graphs == "auto" else graphs)
+        replays = not own and not is_import_path(training.loss) if graphs == "auto" else graphs
+        self._replays = replays and on_gpu and ranks.size == 1
+        self._channels_last = on_gpu and not own if last == "auto" else last
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
@@ -83,25 +90,7 @@ class Trial:
         self.train_flops, self.seconds, self.finished, self.reason = 0.0, 0.0, False, ""
         self.reports: list[Report] = []
         self._proven: Plan | None = None
-        if state is not None:
-            resize(model, {name: value.shape for name, value in state["model"].items()})
-            model.load_state_dict(state["model"])
-        if on_gpu and not own if last == "auto" else last:
-            model.to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(trained_parameters(model), training.optimizer)
-        self.pruner = Pruner(
-            model,
-            config.recipe,
-            optimizer=self.optimizer,
-            epochs=training.epochs,
-            loss=self.loss,
-            batches=self.sample_batches,
-            probe=functools.cache(self._draw_probe),
-            train_images=len(data.train.labels),
-            evaluate=self._try,
-            example_input=self.example,
-            seed=config.seed,
-        )
+        self._attach(model, state)
         if state is not None:
             self._restore(state)
 
@@ -119,20 +108,28 @@ class Trial:
         history = self.pruner.history
         return "; ".join(f"{epoch}: {why}" for epoch, why in zip(history.events, history.reasons, strict=True))
 
-    def run_epoch(self) -> Report:
+    def run_epoch(self) -> Report | None:
         """Train, validate, report, save and decide. Afterwards ``finished`` says whether it was the last.
+
+        Returns:
+            The report; None at other ranks than the first.
 
         Raises:
             NonFiniteLoss, CollapsedLayer, NonFiniteScore, RemovalError: Named ends of a trial.
         """
         started = time.perf_counter()
         macs = count(self.model, self.positions).macs
+        if self.ranks.size > 1:
+            self._agree(macs)
         self._measured(self.pruner.epoch_start(), macs)
         cost, frozen = count(self.model, self.positions), self.pruner.frozen
         idle = sum(layer.macs * frozen.get(f"{layer.name}.weight", 0.0) for layer in cost.layers)
         self.train_flops += step_flops(cost.macs, len(self.data.train.labels), idle)
         train_loss = self._train()
-        loss, score = self._validate(self.model)
+        loss, score = self._validate(self.model, self.ranks)
+        if not self.ranks.first:
+            self.pruner.record(loss=train_loss, accuracy=math.nan)  # until the first rank's history comes
+            return None
         if not (math.isfinite(train_loss) and math.isfinite(loss)):
             raise NonFiniteLoss(f"training loss {train_loss}, validation loss {loss} in epoch {self.epoch + 1}")
         self._measured(self.pruner.record(loss=loss, accuracy=score), macs)
@@ -183,26 +180,29 @@ class Trial:
     def _train(self) -> float:
         """One epoch over the training split; the mean loss per image."""
         training, data = self.config.training, self.data
-        torch.manual_seed(self._seed())
+        torch.manual_seed(self._seed() + self.ranks.rank)
         order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(self._seed()))
         batches = list(order.to(self.device).split(training.batch_size))
-        if len(batches[-1]) == 1 < len(batches[0]):
+        if len(batches[-1]) < min(2 * self.ranks.size, len(batches[0])):
             batches.pop()
-        augmenting = torch.Generator(self.device).manual_seed(self._seed())
+        shares = [self.ranks.part(batch) for batch in batches]
+        augmenting = torch.Generator(self.device).manual_seed(self._seed() + self.ranks.rank)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         self.model.train()
         with self.stepping() as step:
-            for number, index in enumerate(batches):
-                set_learning_rate(self.optimizer, self._learning_rate(number / len(batches), 1 / len(batches)))
+            for number, index in enumerate(shares):
+                set_learning_rate(self.optimizer, self._learning_rate(number / len(shares), 1 / len(shares)))
                 images = data.augmented(data.train.images[index], augmenting)
                 total += step(data.inputs(images), data.train.labels[index]) * len(index)
-        return float(total) / sum(len(index) for index in batches)
+        return float(self.ranks.mean(total)) / sum(len(index) for index in shares)
 
     @contextmanager
     def stepping(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """:meth:`step`, as a CUDA graph where that is safe and was possible so far."""
         if not self._replays or not self.pruner.replayable:
-            yield self.step
+            with self.ranks.parallel(self.model) as self._trained:
+                yield self.step
+            self._trained = self.model
             return
         with replayed(self.step, self.optimizer) as step:
             yield step
@@ -211,7 +211,7 @@ class Trial:
     def step(self, inputs: Tensor, labels: Tensor) -> Tensor:
         """One optimizer step on a batch; the loss, detached, still on the device."""
         with self._autocast():
-            loss = self._training_loss(self.model(inputs), labels)
+            loss = self._training_loss(self._trained(inputs), labels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self.config.training.clip_norm is not None:
@@ -235,9 +235,9 @@ class Trial:
         span = horizon - schedule.warmup
         return rate * factor(schedule, min(1.0, (done - schedule.warmup) / span) if span > 0 else 1.0)
 
-    def _validate(self, model: nn.Module) -> tuple[float, float]:
+    def _validate(self, model: nn.Module, ranks: Ranks = SOLO) -> tuple[float, float]:
         with self._autocast():
-            return evaluate(model, self.data, self.data.validation, self.loss, self.metric)
+            return evaluate(model, self.data, self.data.validation, self.loss, self.metric, ranks)
 
     def _try(self, model: nn.Module) -> tuple[float, float]:
         """Validation of a network that a part tries, counted as a measurement."""
@@ -304,9 +304,7 @@ class Trial:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {
-            "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "pruner": self.pruner.state_dict(),
+            **self._network(),
             "train_flops": self.train_flops,
             "seconds": self.seconds,
             "reports": [report.metrics() for report in self.reports],
@@ -314,10 +312,51 @@ class Trial:
         checkpoint.save(self.folder / CHECKPOINT, state)
         write_reports(self.folder, self.reports)
 
+    def _network(self) -> dict[str, Any]:
+        """The network and all that trains and prunes it."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pruner": self.pruner.state_dict(),
+        }
+
+    def _attach(self, model: nn.Module, state: dict[str, Any] | None = None) -> None:
+        """Train and prune ``model`` from here on, as :meth:`_network` says it stood."""
+        if state is not None:
+            resize(model, {name: value.shape for name, value in state["model"].items()})
+            model.load_state_dict(state["model"])
+        if self._channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.optimizer = build_optimizer(trained_parameters(model), self.config.training.optimizer)
+        self.pruner = Pruner(
+            model,
+            self.config.recipe,
+            optimizer=self.optimizer,
+            epochs=self.config.training.epochs,
+            loss=self.loss,
+            batches=self.sample_batches,
+            probe=functools.cache(self._draw_probe),
+            train_images=len(self.data.train.labels),
+            evaluate=self._try,
+            example_input=self.example,
+            seed=self.config.seed,
+            share=self.ranks.share,
+        )
+        self._trained = model
+        if state is not None:
+            self.optimizer.load_state_dict(state["optimizer"])
+            lay_out_state(self.optimizer)
+            self.pruner.load_state_dict(state["pruner"])
+
+    def _agree(self, macs: float) -> None:
+        """Every rank stands where the first does."""
+        if self.ranks.first:
+            self._measured(self.pruner.start(), macs)
+        state = self.ranks.share(self._network)
+        if not self.ranks.first:
+            self._attach(self.model, state)
+
     def _restore(self, state: dict[str, Any]) -> None:
-        self.optimizer.load_state_dict(state["optimizer"])
-        lay_out_state(self.optimizer)
-        self.pruner.load_state_dict(state["pruner"])
         self.train_flops, self.seconds = state["train_flops"], state["seconds"]
         self.reports = [Report(**report) for report in state["reports"]]
         self._decide()

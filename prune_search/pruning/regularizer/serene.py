@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from prune_search.pruning.context import Context, Masks, measurements
+from prune_search.pruning.context import Context, Masks
 from prune_search.pruning.registry import hyper, part
 from prune_search.pruning.regularizing import Regularizer
 
@@ -72,17 +72,11 @@ class Serene(Regularizer):
 
     def _refreshed(self, context: Context, old: Masks) -> Masks:
         if self.variant == "neuron-lobster":
-            fresh, passes = measurements()["output-gradient"].take(context, images=self.images)
-            new = {name: value + DECAY * old[name] if name in old else value for name, value in fresh.items()}
-        else:
-            options = {"variant": self.variant, "images": self.images, "positions": self.positions}
-            fresh, passes = measurements()["sensitivity"].take(context, **options)
-            keep = self.smoothing
-            new = {
-                name: keep * old[name] + (1 - keep) * value if name in old else value for name, value in fresh.items()
-            }
-        context.passes.append(passes)
-        return new
+            fresh = context.take("output-gradient", images=self.images)
+            return {name: value + DECAY * old[name] if name in old else value for name, value in fresh.items()}
+        fresh = context.take("sensitivity", variant=self.variant, images=self.images, positions=self.positions)
+        keep = self.smoothing
+        return {name: keep * old[name] + (1 - keep) * value if name in old else value for name, value in fresh.items()}
 
     def _factors(self, context: Context, sensitivity: Masks) -> tuple[list[Tensor], list[Tensor]]:
         parameters, factors = [], []

@@ -1,0 +1,117 @@
+"""Trials on several ranks, as processes of this machine under Gloo: run by ``test_ranks.py`` and importable by its children."""
+
+import hashlib
+import multiprocessing
+import socket
+import traceback
+import weakref
+from typing import NamedTuple
+
+from prune_search.spec.config import TrialConfig
+
+
+def run(size, jobs):
+    """``function(ranks, *arguments)`` of each job on ``size`` new processes; {name: [answer of each rank]}."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["prune_search.training.trial"])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    results = context.Queue()
+    processes = [context.Process(target=_member, args=(i, size, address, jobs, results)) for i in range(size)]
+    for process in processes:
+        process.start()
+    answers = dict(results.get() for _ in processes)
+    for process in processes:
+        process.join()
+    for answer in answers.values():
+        assert not isinstance(answer, str), answer
+    return {name: [answers[i][name] for i in range(size)] for name in jobs}
+
+
+def _member(rank, size, address, jobs, results):
+    import torch
+
+    from prune_search.training.ranks import join, leave
+
+    torch.set_num_threads(1)
+    try:
+        ranks = join(rank, size, address, "cpu")
+        results.put((rank, {name: function(ranks, *arguments) for name, (function, *arguments) in jobs.items()}))
+        leave()
+    except BaseException:
+        results.put((rank, traceback.format_exc()))
+
+
+class Seen(NamedTuple):
+    """What a rank saw of a trial: digests of (masks, state, parameters after its steps) of every epoch; at the end how many
+    weights live, of how many, and what all weights are; whether rows were ever frozen."""
+
+    seen: list
+    live: int
+    total: int
+    frozen: bool
+    weights: dict
+
+
+def trained(ranks, plain, folder=None):
+    """Train to the end."""
+    from prune_search.training.data import cached_data
+    from prune_search.training.trial import Trial
+
+    config = TrialConfig.from_dict(plain)
+    trial = Trial(config, cached_data(config.data, "cpu"), folder, ranks=ranks)
+    seen, frozen, train = [], [], trial._train
+
+    def noted():
+        masks, state = digest(trial.pruner.masks), digest(trial.model.state_dict())
+        frozen.append(bool(trial.pruner.frozen))
+        loss = train()
+        seen.append((masks, state, digest(dict(trial.model.named_parameters()))))
+        return loss
+
+    trial._train = noted
+    for _ in range(config.training.epochs):
+        trial.run_epoch()
+        if ranks.share(lambda: trial.finished):
+            break
+    weights = {name: value.tolist() for name, value in trial.model.state_dict().items()}
+    return Seen(seen, trial.pruner.live, trial.pruner.history.total, any(frozen), weights)
+
+
+def digest(tensors):
+    whole = hashlib.sha256()
+    for name in sorted(tensors):
+        whole.update(
+            name.encode() + str(tuple(tensors[name].shape)).encode() + tensors[name].detach().numpy().tobytes()
+        )
+    return whole.hexdigest()
+
+
+def validated(ranks, plain):
+    """The outputs of a trained network on the validation split in batches of 16, by all ranks and by this one alone."""
+    from prune_search.training.data import cached_data
+    from prune_search.training.evaluation import logits
+    from prune_search.training.trial import Trial
+
+    config = TrialConfig.from_dict(plain)
+    trial = Trial(config, cached_data(config.data, "cpu"), None, ranks=ranks)
+    trial._agree(0.0)
+    trial.pruner.epoch_start()
+    trial._train()
+    dealt = logits(trial.model, trial.data, trial.data.validation, 16, ranks)
+    return len(dealt), dealt.tolist(), logits(trial.model, trial.data, trial.data.validation, 16).tolist()
+
+
+def released(ranks, plain):
+    """Whether what averages gradients is gone after an epoch, and its hooks with it."""
+    from prune_search.training.data import cached_data
+    from prune_search.training.trial import Trial
+
+    config = TrialConfig.from_dict(plain)
+    trial = Trial(config, cached_data(config.data, "cpu"), None, ranks=ranks)
+    trial.pruner.epoch_start()
+    with trial.stepping():
+        averaging = weakref.ref(trial._trained)
+        before = averaging() is not trial.model
+    return before, averaging() is None
