@@ -100,13 +100,13 @@ def confirm(
     """
     source = _Runs(layout, records, seeds, done)
     with execution.connected(address, max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]):
-        cpus, gpus = execution.resources(spec.resources)
-        slots = execution.slots(cpus, gpus) if spec.search.concurrency == "auto" else spec.search.concurrency
-        options = {"cpus": cpus, "gpus": gpus, "concurrency": slots, "measure": (), "stop": stop}
+        share, slots = execution.resources(spec.resources, address)
+        slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
+        options = {"share": share, "concurrency": slots, "measure": (), "stop": stop}
         options["prepare"] = local_weights(tracking_uri(layout, spec))
         if source.waiting:
             execution.execute(source, storage=layout.folder / "ray-confirm", **options)
-        _test(source.all, cpus, gpus)
+        _test(source.all, share)
     confirmed = [_gather(layout, record, seeds) for record in records]
     write_json(layout.folder / CONFIRMED, plain_of(confirmed, spec.objectives))
     _track(spec, layout, confirmed, seeds)
@@ -197,13 +197,13 @@ def _track(spec: Spec, layout: Layout, confirmed: Sequence[Confirmed], seeds: in
     tracker.close()
 
 
-def _test(jobs: Sequence[Job], cpus: float, gpus: float) -> None:
+def _test(jobs: Sequence[Job], share: execution.Share) -> None:
     waiting = []
     for job in jobs:
         result = _result(job.folder)
         if result and result["state"] == "completed" and TEST_ACCURACY not in result["metrics"]:
             waiting.append((job, result))
-    values = closing.on_cluster([(job.config, str(job.folder)) for job, _ in waiting], cpus, gpus)
+    values = closing.on_cluster([(job.config, str(job.folder)) for job, _ in waiting], share.cpus, share.gpus)
     for (job, result), value in zip(waiting, values, strict=True):
         result["metrics"][TEST_ACCURACY] = value
         write_json(job.folder / RESULT, result)

@@ -119,8 +119,8 @@ class Search:
         self._storage = open_storage(self.layout, spec.search.storage)
         threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
         with execution.connected(self.address, threads, roots):
-            cpus, gpus = execution.resources(spec.resources)
-            slots = execution.slots(cpus, gpus) if spec.search.concurrency == "auto" else spec.search.concurrency
+            share, slots = execution.resources(spec.resources, self.address)
+            slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
             source = StudySource(
                 spec,
                 self.layout,
@@ -145,8 +145,7 @@ class Search:
             execution.execute(
                 source,
                 storage=self.layout.folder / "ray",
-                cpus=cpus,
-                gpus=gpus,
+                share=share,
                 concurrency=slots,
                 measure=tuple(name for name in MEASURED if name in _named_metrics(spec)),
                 stop=self._should_stop,
@@ -161,7 +160,7 @@ class Search:
             progress.update(Tally.of(found))
             if not self._asked_to_stop:
                 progress.phase = "testing the front"
-                found = self._test(found, cpus, gpus)
+                found = self._test(found, share)
         closing.log_front(tracker, self.layout, found)
         progress.phase = "done" if finished else "interrupted"
         tracker.end_search("FINISHED" if finished else "KILLED")
@@ -234,13 +233,13 @@ class Search:
         self.progress.events.append(_line(job, ended, job.number in self.progress.front))
         self.progress.write(self.layout)
 
-    def _test(self, found: Found, cpus: float, gpus: float) -> Found:
+    def _test(self, found: Found, share: execution.Share) -> Found:
         """Read the test split for members of the front that have no test accuracy yet."""
         study = self._source.study
         tested = dict(study.user_attrs.get(TEST_ACCURACY, {}))
         missing = [record for record in found.front if str(record.number) not in tested]
         jobs = [(record.config, str(self.layout.trial(record.number))) for record in missing]
-        for record, value in zip(missing, closing.on_cluster(jobs, cpus, gpus), strict=True):
+        for record, value in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
             tested[str(record.number)] = value
         study.set_user_attr(TEST_ACCURACY, tested)
         return read(self.layout, self.spec, self._storage)

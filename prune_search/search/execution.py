@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_search.errors import UserError
 from prune_search.search.jobs import Source
 from prune_search.spec.settings import ResourcesConfig
 
@@ -50,31 +52,53 @@ def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[N
         ray.shutdown()
 
 
-def resources(config: ResourcesConfig) -> tuple[float, float]:
-    """(CPUs, GPUs) of one trial on the connected cluster; ``auto`` is a whole GPU where there are any."""
+@dataclass(frozen=True)
+class Share:
+    """What one trial holds of a cluster: ``workers`` bundles of ``cpus`` and ``gpus``, placed together or apart."""
+
+    workers: int = 1
+    cpus: float = 1.0
+    gpus: float = 0.0
+    placement: str = "pack"
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        return {"CPU": self.cpus} | ({"GPU": self.gpus} if self.gpus else {})
+
+    def slots(self, nodes: Iterable[Mapping[str, float]]) -> int:
+        """How many trials fit at once on nodes with these resources."""
+        fits = lambda node: min(int(node.get(name, 0) / amount + 1e-9) for name, amount in self.bundle.items())
+        return sum(map(fits, nodes)) // self.workers
+
+
+def resources(config: ResourcesConfig, address: str | None) -> tuple[Share, int]:
+    """What one trial holds on the connected cluster, and how many fit at once; ``auto`` is a whole GPU where there are any.
+
+    Raises:
+        UserError: Not even one fits on this machine. A cluster at an address may grow.
+    """
     import ray
 
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = config.gpus_per_worker
     if gpus == "auto":
-        gpus = 1.0 if ray.cluster_resources().get("GPU", 0) >= 1 else 0.0
-    return float(config.cpus_per_worker), float(gpus)
-
-
-def slots(cpus: float, gpus: float) -> int:
-    """How many trials fit on the cluster at once."""
-    import ray
-
-    have = ray.cluster_resources()
-    fits = int(have.get("CPU", 1) // cpus) if cpus else 10**6
-    return max(1, min(fits, int(have.get("GPU", 0) / gpus + 1e-9)) if gpus else fits)
+        gpus = 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
+    share = Share(config.workers, float(config.cpus_per_worker), float(gpus), config.placement)
+    slots = share.slots(nodes)
+    if not slots and address is None:
+        have = ", ".join(f"{node.get('CPU', 0):g} CPUs and {node.get('GPU', 0):g} GPUs" for node in nodes)
+        raise UserError(
+            f"resources: a trial holds {share.workers} x ({share.cpus:g} CPUs and {share.gpus:g} GPUs), this machine has {have}. "
+            "Set resources.workers, cpus_per_worker or gpus_per_worker lower, or name a cluster with --address."
+        )
+    return share, max(1, slots)
 
 
 def execute(
     source: Source,
     *,
     storage: Path,
-    cpus: float,
-    gpus: float,
+    share: Share,
     concurrency: int,
     measure: tuple[str, ...],
     stop: Callable[[], bool],
@@ -84,8 +108,7 @@ def execute(
 
     Args:
         storage: Folder for Tune's own files.
-        cpus: CPUs for one trial; also its torch threads.
-        gpus: GPUs for one trial; fractions share one.
+        share: What one trial holds. The CPUs of a worker are its torch threads, too; fractions of a GPU share one.
         concurrency: The most trials at once.
         measure: Metrics to measure beyond the usual ones.
         stop: Asked about twice a second; trials in flight are left at their last checkpoint.
@@ -96,8 +119,11 @@ def execute(
     from prune_search.search.adapter import Adapter, Scheduler, Stop
     from prune_search.training.worker import TrialWorker
 
-    shared = {"threads": max(1, int(cpus)), "cpus": cpus, "gpus": gpus, "measure": list(measure)}
-    trainable = tune.with_resources(TrialWorker, {"cpu": cpus, "gpu": gpus} if gpus else {"cpu": cpus})
+    shared = {"threads": max(1, int(share.cpus)), "cpus": share.cpus, "gpus": share.gpus, "workers": share.workers}
+    shared["measure"] = list(measure)
+    bundles = [share.bundle] if share.workers == 1 else [{}, *[share.bundle] * share.workers]
+    placed = tune.PlacementGroupFactory(bundles, strategy=share.placement.upper())
+    trainable = tune.with_resources(TrialWorker, placed)
     adapter = Adapter(source, stop, shared, prepare)
     tuner = tune.Tuner(
         trainable,

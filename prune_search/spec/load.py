@@ -150,9 +150,20 @@ def _check_trials(document: Document, spec: Spec) -> None:
         raise document.error(error.path, error.reason) from None
     for plain, origins in variants(spec.tree):
         try:
-            check_reachable(TrialConfig.from_dict(plain), spec.roots)
+            config = TrialConfig.from_dict(plain)
+            check_reachable(config, spec.roots)
+            _check_shares(config, spec.resources.workers)
         except ConfigError as error:
             raise document.error(_origin(error.path, origins), error.reason) from None
+
+
+def _check_shares(config: TrialConfig, workers: int) -> None:
+    batch = config.training.batch_size
+    if workers > 1 and batch < 2 * workers:
+        reason = f"a batch of {batch} is less than 2 images for each of resources.workers: {workers}."
+        raise ConfigError(
+            ("training", "batch_size"), f"{reason} Allowed: batch_size >= {2 * workers}, or fewer workers."
+        )
 
 
 def _origin(path: KeyPath, origins: Origins) -> KeyPath:

@@ -173,18 +173,16 @@ class SearchConfig(Strict):
 
 
 class ResourcesConfig(Strict):
-    """What one trial holds. ``gpus_per_worker``: ``auto`` is 0 without GPUs."""
+    """What one trial holds: ``workers`` processes that train it together, each with its share of every batch.
+
+    ``gpus_per_worker``: ``auto`` is 0 without GPUs. ``placement``: ``pack`` the workers of a trial on one node where they fit, or
+    ``spread`` them over nodes.
+    """
 
     workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: int | float | Literal["auto"] = "auto"
-
-    @field_validator("workers")
-    @classmethod
-    def _one(cls, value: int) -> int:
-        if value > 1:
-            raise ValueError("1; one worker per trial in this version")
-        return value
+    placement: Literal["pack", "spread"] = "pack"
 
     @field_validator("gpus_per_worker", mode="before")
     @classmethod

@@ -1,6 +1,6 @@
-"""The Ray side of a trial: an actor that trains one configuration after another.
+"""The Ray side of a trial: an actor that trains one configuration after another, alone or through several ranks.
 
-Torch is imported when the first trial begins, in the worker: the driver needs this module, but not torch.
+Torch is imported when the first trial begins, in the process that trains: the driver needs this module, but not torch.
 """
 
 from __future__ import annotations
@@ -17,28 +17,66 @@ from prune_search.cost.metrics import Report
 from prune_search.training.files import ERROR
 
 
-class TrialWorker(tune.Trainable):
-    """Trains ``config["job"]``; each step is one epoch. Continues from the job folder's checkpoint if there is one.
+class Rank:
+    """One process of a trial, which is its first rank where it is the only one."""
 
-    The actor is reused: torch stays imported and the data stay loaded from one trial to the next.
-    A result holds ``report`` (metrics by name, as JSON: Tune flattens nested dicts), ``state`` (running, completed,
-    failed), ``reason``, ``rounds`` (why each ended) and ``number``.
-    """
+    def __init__(self) -> None:
+        self._ranks: Any = None
+        self.trial: Any = None
 
-    def setup(self, config: dict[str, Any]) -> None:
-        self._begin(config)
+    def meet(self, rank: int, size: int, address: str, device: str) -> None:
+        """Join the other ranks; see :func:`prune_search.training.ranks.join`."""
+        from prune_search.training.ranks import join
 
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
-        return True
+        self._ranks = join(rank, size, address, device)
+
+    def begin(self, config: dict[str, Any]) -> bool:
+        """Begin a trial, or go on with one that has a checkpoint; whether that had finished.
+
+        What goes wrong is told by the first :meth:`step`.
+        """
+        self._number, self._folder = config["number"], Path(config["folder"])
+        self.trial, self._error = None, None
+        try:
+            import torch
+
+            from prune_search.spec.config import TrialConfig
+            from prune_search.training.data import cached_data
+            from prune_search.training.ranks import SOLO
+            from prune_search.training.trial import Trial
+
+            torch.set_num_threads(config["threads"])
+            trial_config = TrialConfig.from_dict(config["config"])
+            device = "cuda" if config["gpus"] else "cpu"
+            ranks = self._ranks or SOLO
+            self.trial = Trial(
+                trial_config,
+                cached_data(trial_config.data, device),
+                self._folder,
+                device=device,
+                devices=ranks.size * (config["gpus"] or config["cpus"]),
+                measure=config["measure"],
+                ranks=ranks,
+            )
+        except Exception as error:
+            self._error = error
+        return bool(self.trial and self.trial.finished)
 
     def step(self) -> dict[str, Any]:
+        """One epoch; the result that Tune gets (of the first rank, the others' ``report`` is None).
+
+        Raises:
+            torch.distributed.DistError: The ranks lost each other.
+        """
+        from torch.distributed import DistError
+
         try:
             if self._error is not None:
                 raise self._error
             report = self.trial.reports[-1] if self.trial.finished else self.trial.run_epoch()
-            state = "completed" if self.trial.finished else "running"
-            return self._result(report, state, self.trial.reason)
+            return self._result(report, "completed" if self.trial.finished else "running", self.trial.reason)
+        except DistError:
+            raise
         except Exception as error:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / ERROR).write_text("".join(traceback.format_exception(error)))
@@ -47,38 +85,9 @@ class TrialWorker(tune.Trainable):
 
             return self._result(reports[-1] if reports else None, "failed", reason_of(error))
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Checkpoints are kept by the trial itself, in its own folder."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """See :meth:`save_checkpoint`."""
-
-    def cleanup(self) -> None:
+    def end(self) -> None:
+        """Let the trial go."""
         self.trial = None
-
-    def _begin(self, config: dict[str, Any]) -> None:
-        self._number, self._folder = config["number"], Path(config["folder"])
-        self.trial, self._error = None, None
-        try:
-            import torch
-
-            from prune_search.spec.config import TrialConfig
-            from prune_search.training.data import cached_data
-            from prune_search.training.trial import Trial
-
-            torch.set_num_threads(config["threads"])
-            trial_config = TrialConfig.from_dict(config["config"])
-            device = "cuda" if config["gpus"] else "cpu"
-            self.trial = Trial(
-                trial_config,
-                cached_data(trial_config.data, device),
-                self._folder,
-                device=device,
-                devices=config["gpus"] or config["cpus"],
-                measure=config["measure"],
-            )
-        except Exception as error:
-            self._error = error
 
     def _result(self, report: Report | None, state: str, reason: str) -> dict[str, Any]:
         return {
@@ -90,3 +99,37 @@ class TrialWorker(tune.Trainable):
             "pid_of_trial": os.getpid(),
             "done": state != "running",
         }
+
+
+class TrialWorker(tune.Trainable):
+    """Trains ``config["job"]``; each step is one epoch. Continues from the job folder's checkpoint if there is one.
+
+    The actor is reused: torch stays imported and the data stay loaded from one trial to the next, in its ranks, too.
+    A result holds ``report`` (metrics by name, as JSON: Tune flattens nested dicts), ``state`` (running, completed,
+    failed), ``reason``, ``rounds`` (why each ended) and ``number``.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        if config.get("workers", 1) > 1:
+            from prune_search.training.group import Group
+
+            self._rank: Any = Group(config["workers"], config["cpus"], config["gpus"])
+        else:
+            self._rank = Rank()
+        self._rank.begin(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._rank.begin(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        return self._rank.step()
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Checkpoints are kept by the trial itself, in its own folder."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """See :meth:`save_checkpoint`."""
+
+    def cleanup(self) -> None:
+        self._rank.end()

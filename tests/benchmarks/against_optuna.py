@@ -49,9 +49,9 @@ def theirs(spec: Spec, seconds: float, workers: int, seed: int, folder: Path) ->
     from prune_search.training.worker import TrialWorker
 
     class Reporting(TrialWorker):
-        def _result(self, report: Report | None, state: str, reason: str) -> dict[str, Any]:
-            result = super()._result(report, state, reason)
-            metrics = report.metrics() if report else {}
+        def step(self) -> dict[str, Any]:
+            result = super().step()
+            metrics = json.loads(result["report"] or "{}")
             return result | {name: metrics.get(name, float("nan")) for name in spec.objectives}
 
     modes = [{"maximize": "max", "minimize": "min"}[direction] for direction in spec.objectives.values()]

@@ -52,7 +52,18 @@ def call(finished, monkeypatch, capsys):
 
 def test_a_recorded_search_is_replayed(call, finished):
     table, page = finished / "runs" / "f" / "table.parquet", finished / "curves.html"
-    options = ["--strategy", "tpe+moasha,random", "--workers", "2", "--seeds", "2", "--trials", "12", "--processes", "1"]
+    options = [
+        "--strategy",
+        "tpe+moasha,random",
+        "--workers",
+        "2",
+        "--seeds",
+        "2",
+        "--trials",
+        "12",
+        "--processes",
+        "1",
+    ]
     code, out, _ = call("simulate", table, *options, "--json", "--html", page)
     plain = json.loads(out)
     assert code == 0

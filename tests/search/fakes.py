@@ -40,8 +40,7 @@ class Cluster:
     def __init__(self, monkeypatch, result=lambda job: report(0.9 - job.number / 100, 1000 - job.number)):
         self.tested, self.options, self.result, self.before_end = [], {}, result, lambda job, options: None
         monkeypatch.setattr(execution, "connected", lambda *arguments: nullcontext())
-        monkeypatch.setattr(execution, "resources", lambda config: (1.0, 0.0))
-        monkeypatch.setattr(execution, "slots", lambda cpus, gpus: 1)
+        monkeypatch.setattr(execution, "resources", lambda config, address: (execution.Share(), 1))
         monkeypatch.setattr(execution, "execute", self.execute)
         monkeypatch.setattr(closing, "on_cluster", self.test)
 

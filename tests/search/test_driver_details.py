@@ -8,7 +8,7 @@ from search.fakes import Cluster, Recorder, report
 from search.small_spaces import SMALL, write
 
 from prune_search.search import confirm as confirming
-from prune_search.search import driver
+from prune_search.search import driver, execution
 from prune_search.search.confirm import Confirmed, confirm, confirmed_of
 from prune_search.search.driver import Search
 from prune_search.search.jobs import Ended
@@ -151,7 +151,7 @@ def test_what_objectives_and_constraints_name_is_measured(tmp_path, cluster):
     text = SMALL.replace("params: minimize", "size_bytes: minimize") + 'constraints: {latency_ms: "<= 5"}\n'
     new(tmp_path, text).run()
     assert cluster.options["measure"] == ("latency_ms", "size_bytes")
-    assert (cluster.options["concurrency"], cluster.options["cpus"], cluster.options["gpus"]) == (2, 1.0, 0.0)
+    assert (cluster.options["concurrency"], cluster.options["share"]) == (2, execution.Share())
 
 
 def test_mlflow_gets_what_a_driver_that_died_had_told_the_study_only(tmp_path, cluster, tracker):

@@ -188,9 +188,21 @@ CASES = [
     ),
     (
         "search:",
-        "resources: {workers: 2}\nsearch:",
-        "11: resources.workers: got 2",
-        "one worker per trial in this version",
+        "resources: {workers: 33}\nsearch:",
+        "3: training: a batch of 64 is less than 2 images for each of resources.workers: 33.",
+        "batch_size >= 66",
+    ),
+    (
+        "training:",
+        "resources: {workers: 3}\ntraining:\n  batch_size: {choices: [64, 4, 128]}",
+        "5: training.batch_size.choices.1: a batch of 4 is less than",
+        "batch_size >= 6, or fewer workers",
+    ),
+    (
+        "search:",
+        "resources: {placement: near}\nsearch:",
+        "11: resources.placement: got 'near'",
+        "Allowed: pack, spread.",
     ),
     (
         "search:",
