@@ -1,0 +1,72 @@
+"""A study in a real PostgreSQL that goes away and comes back."""
+
+import threading
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from postgres import Postgres
+
+from prune_search.errors import UserError
+from prune_search.search.layout import Layout
+from prune_search.search.storage import Patient, open_storage, open_study
+
+OBJECTIVES = {"accuracy": "maximize", "params": "minimize"}
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    server = Postgres()
+    yield server
+    server.close()
+
+
+def test_a_study_outlives_its_database(postgres, tmp_path, caplog):
+    layout = Layout(tmp_path, "s")
+    storage = open_storage(layout, postgres.url("away"))
+    study = open_study(layout, storage, OBJECTIVES)
+    trials = [study.ask() for _ in range(3)]
+    study.tell(trials[0], [0.5, 100.0])
+    postgres.stop()
+    back = threading.Timer(1.5, postgres.start)
+    back.start()
+    with caplog.at_level("WARNING", logger="prune_search"):
+        trials[1].set_user_attr("config", "{}")
+    back.join()
+    study.tell(trials[1], [0.6, 90.0])
+    (told,) = [record.message for record in caplog.records if "does not answer" in record.message]
+    assert "me@" not in told and "trying for 900 s" in told
+    seen = optuna.load_study(
+        study_name="s", storage=open_storage(layout, f"postgresql://me@127.0.0.1:{postgres.port}/away")
+    )
+    assert [trial.state for trial in seen.trials] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.RUNNING]
+    assert seen.trials[1].user_attrs == {"config": "{}"} and seen.trials[1].values == [0.6, 90.0]
+
+
+def test_a_database_that_stays_away_is_given_up(postgres, tmp_path):
+    layout, url = Layout(tmp_path, "s"), postgres.url("gone")
+    storage = Patient(optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True}), patience=0.3, pause=0.05)
+    study = open_study(layout, storage, OBJECTIVES)
+    postgres.stop()
+    try:
+        with pytest.raises(optuna.exceptions.StorageInternalError):
+            study.ask()
+        with pytest.raises(
+            UserError, match=r"search.storage: postgresql://\*\*\*@.* does not answer: .*Start the database"
+        ):
+            open_storage(layout, url)
+    finally:
+        postgres.start()
+
+
+def test_mistakes_are_not_tried_again(postgres, tmp_path):
+    study = open_study(Layout(tmp_path, "s"), open_storage(Layout(tmp_path, "s"), postgres.url("mistakes")), OBJECTIVES)
+    trial = study.ask()
+    study.tell(trial, [0.5, 1.0])
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        trial.set_user_attr("late", 1)
+
+
+def test_a_driver_that_is_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"needs a driver that is not installed: .*prune-search\[postgres\]"):
+        open_storage(Layout(tmp_path, "s"), "postgresql+pg8000://me:word@host/db")
