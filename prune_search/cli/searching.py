@@ -104,6 +104,12 @@ def _show(search, found, failed: bool, table: Path | None) -> None:
         f"hypervolume {found.hypervolume:.4f}"
     )
     place = "" if layout.runs == RUNS.resolve() else f" --runs {layout.runs}"
+    if search.untracked:
+        console.print(
+            f"MLflow lacks {search.untracked} entries of this search. Once it answers, this writes them: "
+            f"prune-search resume {layout.name}{place}",
+            soft_wrap=True,
+        )
     if failed:
         last = [record.reason for record in found.records if record.state == "failed"][-1]
         console.print(f"Every trial failed, the last with: {last}", markup=False, soft_wrap=True)

@@ -86,6 +86,8 @@ class Search:
         self.address = address
         self.spec = replace(self.spec, enqueue=tuple(json.loads(self.layout.first.read_text())))
         self.progress = Progress(self.layout.name, self.spec.search.trials, None)
+        self.untracked = 0
+        """Entries that MLflow did not get before the search ended."""
         self._stop = threading.Event()
 
     def run(self, view: AbstractContextManager | None = None) -> Found:
@@ -105,6 +107,7 @@ class Search:
             finally:
                 tracker.sweep()
                 tracker.close()
+                self.untracked = tracker.failures
                 self.progress.write(self.layout)
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ from prune_search.training.files import read_reports
 PHASES = ("starting", "searching", "testing the front", "done", "interrupted")
 
 LINES = 100
+log = logging.getLogger("prune_search")
 
 
 @dataclass
@@ -54,8 +56,12 @@ class Progress:
         self.front, self.hypervolume = tally.front, tally.hypervolume
 
     def write(self, layout: Layout) -> None:
+        """For :meth:`read`; where the storage is full, people see the last one that fitted."""
         plain = asdict(self) | {"pid": os.getpid(), "at": time.time()}
-        write_json(layout.status, {**plain, "counts": dict(self.counts), "events": self.events[-LINES:]})
+        try:
+            write_json(layout.status, {**plain, "counts": dict(self.counts), "events": self.events[-LINES:]})
+        except OSError as error:
+            log.warning("status.json was not written: %s", error)
 
     @classmethod
     def read(cls, layout: Layout) -> Progress:

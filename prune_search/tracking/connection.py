@@ -41,6 +41,14 @@ class Connection:
             self._client = open_client(self._uri, self._logger)
         return self._client
 
+    def alive(self) -> bool:
+        """Whether the store answers a simple question."""
+        try:
+            self.client().search_experiments(max_results=1)
+        except Exception:
+            return False
+        return True
+
     def runs(self, search: str, more: str = "") -> Iterator[Any]:
         """The search's runs, oldest first; ``more`` is a further condition in MLflow's filter language."""
         experiment = self._existing()

@@ -45,9 +45,10 @@ class Tracker:
     """Writes one search to MLflow. To be used by the driver alone.
 
     Every method but :meth:`known`, :meth:`flush` and :meth:`close` only puts an entry into a queue. One
-    thread imports mlflow, opens the store and works the queue off, each run's entries in order. What fails is
-    tried again (:class:`Retry`), then logged as a warning and counted; the search goes on. A run that could
-    not be created is created as soon as MLflow answers again.
+    thread imports mlflow, opens the store and works the queue off, each run's entries in order. While MLflow is
+    away they wait; what fails although it answers is tried again (:class:`Retry`), then logged as a warning and
+    counted. The search goes on in any case. What still waits when it ends is counted, too; resuming the search
+    writes it, as :meth:`known` tells what is missing.
 
     Args:
         uri: MLflow tracking URI. A relative SQLite path is relative to the current directory; its folders and
@@ -70,9 +71,9 @@ class Tracker:
         retry: Retry | None = None,
     ) -> None:
         self._search, self._logger = search, log
-        self._patience = Patience(retry or Retry(), log)
         place = artifacts and artifacts.absolute()
-        self._store = Store(Connection(absolute(uri), experiment, place, log), search)
+        connection = Connection(absolute(uri), experiment, place, log)
+        self._patience, self._store = Patience(retry or Retry(), connection.alive, log), Store(connection, search)
         self._queue: queue.SimpleQueue[_Call | _Log | threading.Event | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._thread.start()

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers, strings and tensors to ``path``; an older file is replaced only when done."""
+    """Write nested dicts, lists, numbers, strings and tensors to ``path``; an older file is replaced only when done.
+
+    Raises:
+        OSError: The storage does not take it.
+    """
     tensors: dict[str, torch.Tensor] = {}
     plain = _split(state, "", tensors)
     part = path.with_name(path.name + ".part")
-    save_file(tensors, part, metadata={"state": json.dumps(plain)})
+    try:
+        save_file(tensors, part, metadata={"state": json.dumps(plain)})
+    except SafetensorError as error:
+        if code := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(part)) from None
+        raise
     os.replace(part, path)
 
 

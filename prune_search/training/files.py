@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from prune_search.cost.metrics import Report
@@ -13,6 +15,24 @@ CHECKPOINT = "checkpoint.safetensors"
 CONFIG = "config.json"
 ERROR = "error.txt"
 REPORTS = "reports.jsonl"
+AWAY = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+
+
+def patiently(write: Callable[[], None], patience: float = 900.0, pause: float = 1.0) -> None:
+    """Call ``write`` again while the storage is full or does not answer: a trial waits rather than being lost.
+
+    Args:
+        patience: Seconds until its error is raised. Default (our choice): 15 minutes.
+        pause: Seconds between two tries.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return write()
+        except OSError as error:
+            if error.errno not in AWAY or time.monotonic() >= deadline:
+                raise
+        time.sleep(pause)
 
 
 def write_reports(folder: Path, reports: Iterable[Report]) -> None:

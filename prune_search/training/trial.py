@@ -25,7 +25,7 @@ from prune_search.removal import Plan, apply, check_equal, dead_units, resize, t
 from prune_search.spec.config import TrialConfig
 from prune_search.training import checkpoint
 from prune_search.training.evaluation import accuracy, evaluate
-from prune_search.training.files import CHECKPOINT, write_reports
+from prune_search.training.files import CHECKPOINT, patiently, write_reports
 from prune_search.training.optim import build_optimizer, factor, lay_out_state, set_learning_rate
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.ranks import SOLO, Ranks
@@ -302,15 +302,15 @@ class Trial:
     def _save(self) -> None:
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         state = {
             **self._network(),
             "train_flops": self.train_flops,
             "seconds": self.seconds,
             "reports": [report.metrics() for report in self.reports],
         }
-        checkpoint.save(self.folder / CHECKPOINT, state)
-        write_reports(self.folder, self.reports)
+        patiently(lambda: self.folder.mkdir(parents=True, exist_ok=True))
+        patiently(lambda: checkpoint.save(self.folder / CHECKPOINT, state))
+        patiently(lambda: write_reports(self.folder, self.reports))
 
     def _network(self) -> dict[str, Any]:
         """The network and all that trains and prunes it."""

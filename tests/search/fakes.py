@@ -16,7 +16,7 @@ class Recorder:
     """A tracker that notes every call."""
 
     def __init__(self):
-        self.calls, self.runs = [], {}
+        self.calls, self.runs, self.failures = [], {}, 0
 
     def known(self):
         return self.runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import socket
+from itertools import islice
 
 from mlflow import MlflowClient
 
@@ -23,6 +24,10 @@ class Away(Exception):
 
     def get_http_status_code(self) -> int:
         return self.status
+
+
+def client_of(folder) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{folder}/mlflow.db")
 
 
 def failing(times: int, status: int, seen: list[int]):
@@ -48,10 +53,11 @@ def test_a_server_that_is_away_is_counted(monkeypatch, caplog, report):
         one.end_trial(0, "completed")
         one.set_front([0])
         one.sweep()
-        assert one.known() == {}
+        assert one.known(timeout=2) == {}
+        assert one.failures == 0  # all of it waits
+        assert not one.close(0.1)
         assert one.failures == 9  # search, trial, three reports, end, front, sweep, known
-        assert one.close(30)
-    assert "9 entries" in caplog.text
+    assert "9 entries" in caplog.text and caplog.text.count("what is logged waits until it does") == 1
     assert "word" not in caplog.text and "127.0.0.1" in caplog.text
 
 
@@ -87,16 +93,17 @@ def test_what_could_not_be_created_is_created_later(tracker, place, tmp_path, re
     one = Tracker(f"sqlite:///{folder}/mlflow.db", "later", "later", artifacts=None, log=log, retry=QUICK)
     one.start_search({"a": 1}, {}, "")
     one.start_trial(5, "#005", {"recipe": "set"})
-    assert one.flush(60)
-    assert one.failures == 2
+    one.log(5, report(1))
+    assert not one.flush(1)
     folder.unlink()
     folder.mkdir()
     shutil.copy(place / "runs" / "mlflow.db", folder)
-    one.log(5, report(1))
+    one.log(5, report(2))
     one.end_trial(5, "completed")
     run = one.known()[5]
-    assert (run.status, run.last_epoch, one.failures) == ("FINISHED", 1, 2)
-    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    assert (run.status, run.last_epoch, one.failures) == ("FINISHED", 2, 0)
+    assert [metric.step for metric in client_of(folder).get_metric_history(run.run_id, "epoch")] == [1, 2]
+    client = client_of(folder)
     child = client.get_run(run.run_id)
     assert child.data.params == {"recipe": "set"}
     assert client.get_run(child.data.tags["mlflow.parentRunId"]).data.params == {"a": "1"}
@@ -110,31 +117,37 @@ def test_after_close_nothing_happens_and_nothing_raises(tracker, report):
     assert one.flush(0) is False
 
 
-def test_retries_are_bounded_and_refusals_are_not_retried(caplog):
+def test_what_mlflow_refuses_is_given_up_and_what_finds_it_away_waits(caplog):
     caplog.set_level(logging.DEBUG)
-    patience, seen = Patience(Retry(attempts=3, first=0.0), logging.getLogger("patience")), []
-    patience.call("writing", 1, failing(2, 503, seen))
+    answers = [True]
+    patience = Patience(Retry(attempts=3, first=0.0), lambda: answers.pop(), logging.getLogger("patience"))
+    patience.call("writing", 1, failing(2, 503, seen := []))
     assert (len(seen), patience.failures) == (3, 0)
     patience.call("writing", 4, failing(9, 429, seen := []))
-    assert (len(seen), patience.failures) == (3, 4)
-    patience.call("writing", 1, failing(9, 503, seen := []))
-    assert (len(seen), patience.failures) == (1, 5)  # away: no second attempt
-    patience.call("writing", 1, failing(0, 503, []))
-    patience.call("writing", 1, failing(1, 503, seen := []))
-    assert (len(seen), patience.failures) == (2, 5)  # answered in between: patient again
+    assert (len(seen), patience.failures) == (3, 4)  # MLflow answers, but not this
     patience.call("writing", 1, failing(9, 403, seen := []))
-    assert (len(seen), patience.failures) == (1, 6)
+    assert (len(seen), patience.failures) == (1, 5)
+    answers.append(False)
+    patience.call("writing", 1, failing(20, 503, seen := []))
+    assert (len(seen), patience.failures) == (21, 5)
+    assert [record.message for record in caplog.records][-1] == "MLflow answers again; what waited is written."
     assert "word" not in caplog.text and "https://***@host/api" in caplog.text
+
+
+def test_nothing_waits_once_the_search_has_ended():
+    patience, seen = Patience(Retry(first=60.0), lambda: False, logging.getLogger("patience")), []
+    patience.stop.set()
+    patience.call("writing", 2, failing(9, 503, seen))
+    assert (len(seen), patience.failures) == (0, 2)
 
 
 def test_the_same_cause_is_a_warning_once(caplog):
     caplog.set_level(logging.DEBUG)
-    patience = Patience(Retry(attempts=1), logging.getLogger("patience"))
+    patience = Patience(Retry(), lambda: True, logging.getLogger("patience"))
     for _ in range(3):
         patience.call("writing", 1, failing(9, 403, []))
     assert [record.levelname for record in caplog.records] == ["WARNING", "DEBUG", "DEBUG"]
 
 
 def test_default_delays():
-    assert list(Retry().delays()) == [1.0, 2.0, 4.0, 8.0]
-    assert list(Retry(attempts=1).delays()) == []
+    assert list(islice(Retry().delays(), 8)) == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]

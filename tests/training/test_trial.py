@@ -1,6 +1,8 @@
 """One trial: its clock, its figures, its ends, and going on from any checkpoint as if nothing had happened."""
 
+import errno
 import json
+import resource
 import shutil
 
 import pytest
@@ -13,7 +15,7 @@ from prune_search.spec.config import TrialConfig
 from prune_search.training import checkpoint
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import evaluate
-from prune_search.training.files import CHECKPOINT, read_reports
+from prune_search.training.files import CHECKPOINT, patiently, read_reports
 from prune_search.training.optim import factor
 from prune_search.training.outcomes import NonFiniteLoss, reason_of
 from prune_search.training.trial import Trial
@@ -249,3 +251,33 @@ def test_checkpoints_keep_nested_values(tmp_path):
         back["c"][0], torch.ones(2, dtype=torch.bool)
     )
     assert (back["a"][0], back["d"], back["e"], back["f"]) == (1, None, "x", 1.5)
+
+
+def test_a_checkpoint_that_does_not_fit_leaves_the_one_before(tmp_path):
+    checkpoint.save(tmp_path / "c", {"a": torch.ones(2)})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError) as caught:
+            checkpoint.save(tmp_path / "c", {"a": torch.zeros(10_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert checkpoint.load(tmp_path / "c")["a"].tolist() == [1, 1]
+
+
+def test_a_full_storage_is_waited_for_and_one_that_refuses_is_not():
+    tries = []
+
+    def write(fails, code):
+        tries.append(code)
+        if len(tries) <= fails:
+            raise OSError(code, "no")
+
+    patiently(lambda: write(2, errno.ENOSPC), pause=0.0)
+    assert len(tries) == 3
+    for code, patience in ((errno.ENOSPC, 0.0), (errno.EACCES, 900.0)):
+        tries.clear()
+        with pytest.raises(OSError):
+            patiently(lambda: write(9, code), patience, pause=0.0)
+        assert len(tries) == 1
