@@ -13,7 +13,10 @@ import typer
 from rich.table import Table
 
 from prune_search.cli.console import console, show_json
-from prune_search.cli.options import RUNS, Json, Runs
+from prune_search.cli.options import RUNS, Address, Json, Runs
+
+PACKAGES = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow")
+UNREACHABLE = "no answer from"
 
 
 def parts(json: Json = False) -> None:
@@ -83,22 +86,30 @@ def check(
     )
 
 
-def doctor(runs: Runs = RUNS, json: Json = False) -> None:
-    """What this machine offers: versions, devices, Ray, MLflow, disk."""
+def doctor(
+    runs: Runs = RUNS,
+    address: Address = None,
+    tracking: Annotated[str | None, typer.Option("--tracking", help="An MLflow store to try: its URI.")] = None,
+    json: Json = False,
+) -> None:
+    """What this machine offers: versions, devices, Ray, MLflow, disk; with --address every node of a cluster."""
     import torch
 
     from prune_search.search.versions import versions
 
+    if address is not None:
+        _cluster(address, runs, tracking, json)
+        return
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     free = shutil.disk_usage(_existing(runs)).free / 1e9
     facts = {
-        "versions": versions("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "onnxruntime"),
+        "versions": versions(*PACKAGES, "onnxruntime"),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "gpus": gpus,
         "free_disk_gb": round(free, 1),
         "runs": {"path": str(runs.resolve()), "writable": os.access(_existing(runs), os.W_OK)},
         "ray": _ray(),
-        "mlflow": _mlflow(runs),
+        "mlflow": _mlflow(runs, tracking),
     }
     if json:
         show_json(facts)
@@ -137,7 +148,42 @@ def _ray() -> str:
         return f"does not start: {type(error).__name__}: {error}"
 
 
-def _mlflow(runs: Path) -> str:
+def _cluster(address: str, runs: Path, tracking: str | None, json: bool) -> None:
+    from prune_search.search.execution import connected
+    from prune_search.search.nodes import examine
+    from prune_search.search.versions import versions
+
+    with connected(address, 1, []):
+        nodes = examine(runs, PACKAGES)
+    own = versions(*PACKAGES)
+    found = [node.problems(own) for node in nodes]
+    store = _mlflow(runs, tracking)
+    if json:
+        show_json(
+            {
+                "versions": own,
+                "nodes": [{**node.plain(), "problems": p} for node, p in zip(nodes, found)],
+                "mlflow": store,
+            }
+        )
+    else:
+        console.print("driver: " + ", ".join(f"{name} {version}" for name, version in own.items()), soft_wrap=True)
+        for node, problems in zip(nodes, found):
+            console.print(
+                f"{node.host}: {node.cpus:g} CPUs, {node.gpus:g} GPUs, clock {node.skew:+.3f} s", markup=False
+            )
+            for problem in problems:
+                console.print(f"  {problem}", markup=False, soft_wrap=True)
+        console.print(f"mlflow: {store}", markup=False, soft_wrap=True)
+    if any(found) or store.startswith(UNREACHABLE):
+        raise typer.Exit(1)
+
+
+def _mlflow(runs: Path, tracking: str | None) -> str:
+    if tracking is not None:
+        from prune_search.tracking import answers, redacted
+
+        return f"{redacted(tracking)} answers" if answers(tracking) else f"{UNREACHABLE} {redacted(tracking)}"
     file = (runs / "mlflow.db").resolve()
     return (
         f"store {file} ({file.stat().st_size / 1e6:.1f} MB)"

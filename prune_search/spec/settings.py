@@ -184,6 +184,12 @@ class ResourcesConfig(Strict):
     gpus_per_worker: int | float | Literal["auto"] = "auto"
     placement: Literal["pack", "spread"] = "pack"
 
+    @model_validator(mode="after")
+    def _whole(self) -> ResourcesConfig:
+        if self.workers > 1 and self.gpus_per_worker != "auto" and 0 < self.gpus_per_worker < 1:
+            raise ValueError("a whole gpus_per_worker with several workers; NCCL does not share a GPU")
+        return self
+
     @field_validator("gpus_per_worker", mode="before")
     @classmethod
     def _auto_or_number(cls, value: object) -> object:

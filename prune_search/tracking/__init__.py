@@ -3,6 +3,7 @@
 Importing this does not import mlflow.
 """
 
+from prune_search.tracking.connection import answers
 from prune_search.tracking.deletion import delete_runs
 from prune_search.tracking.registry import register, resolve
 from prune_search.tracking.retry import Retry
@@ -15,6 +16,7 @@ __all__ = [
     "Retry",
     "RunInfo",
     "Tracker",
+    "answers",
     "delete_runs",
     "free_port",
     "redacted",

@@ -24,6 +24,11 @@ def open_client(uri: str, logger: logging.Logger) -> Any:
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
+def answers(uri: str) -> bool:
+    """Whether the MLflow store at ``uri`` answers a simple question; an SQLite file that is not there is created."""
+    return Connection(uri, "", None, logging.getLogger("prune_search")).alive()
+
+
 class Connection:
     """One experiment of one MLflow store.
 

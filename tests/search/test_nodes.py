@@ -1,19 +1,23 @@
 """A search whose trials train on two ranks each, over several real Ray nodes of this machine, one of which loses a process."""
 
+import json
 import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from cli import command
 from ray.cluster_utils import Cluster
 from search.small_spaces import SMALL, write
 from training.ranked import run, trained
 
 from prune_search import Search
 from prune_search.search.layout import Layout
+from prune_search.search.nodes import Node
 from prune_search.training import checkpoint
 from prune_search.training.files import CHECKPOINT, read_reports
 
@@ -66,3 +70,34 @@ def test_a_trial_whose_rank_was_killed_goes_on_and_ends_as_if_nothing_had_happen
         left, expected = (checkpoint.load(place / CHECKPOINT)["model"] for place in (folder, again))
         assert left.keys() == expected.keys()
         assert all(torch.equal(left[name], expected[name]) for name in left)
+
+
+def test_doctor_asks_every_node(cluster, tmp_path, monkeypatch, capsys):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    arguments = ["doctor", "--address", cluster.address, "--runs", tmp_path / "runs", "--tracking", store, "--json"]
+    code, out, _ = command.run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    assert code == 0
+    assert [node["cpus"] for node in facts["nodes"]] == [0, 1, 1]
+    for node in facts["nodes"]:
+        assert node["problems"] == [] and node["shared"] and node["writable"] and abs(node["skew"]) < 1
+        assert node["versions"] == facts["versions"]
+    assert facts["mlflow"].endswith("answers")
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_what_would_break_a_search_is_named():
+    own = {"python": "3.11.7", "torch": "2.14.1"}
+    fine = Node("a", 4, 1, cards=1, versions=own, shared=True, writable=True, skew=0.1, trip=0.01)
+    assert fine.problems(own) == []
+    broken = {
+        "versions": ({**own, "torch": "2.13.0"}, "torch is 2.13.0, the driver has 2.14.1"),
+        "shared": (False, "does not see what the driver writes"),
+        "writable": (False, "cannot write into the runs directory"),
+        "cards": (0, "Ray hands out 1 GPUs, nvidia-smi lists 0"),
+        "skew": (-9.0, "its clock is -9.0 s off"),
+        "error": ("ModuleNotFoundError", "prune-search does not run there: ModuleNotFoundError"),
+    }
+    for name, (value, said) in broken.items():
+        (problem,) = replace(fine, **{name: value}).problems(own)
+        assert problem.startswith(said)

@@ -200,6 +200,12 @@ CASES = [
     ),
     (
         "search:",
+        "resources: {workers: 2, gpus_per_worker: 0.5}\nsearch:",
+        "11: resources: got a mapping. Allowed: a whole gpus_per_worker with several workers",
+        "NCCL",
+    ),
+    (
+        "search:",
         "resources: {placement: near}\nsearch:",
         "11: resources.placement: got 'near'",
         "Allowed: pack, spread.",
