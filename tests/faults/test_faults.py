@@ -167,7 +167,9 @@ def test_a_search_under_every_fault_is_the_search_without(cluster, tmp_path, sma
     Driver(tmp_path, "resume", "storm", *runs, *address).finish()
 
     log = layout.log.read_text()
-    assert all(text in log for text in ("search.storage does not answer", "MLflow does not answer", "MLflow answers again"))
+    assert all(
+        text in log for text in ("search.storage does not answer", "MLflow does not answer", "MLflow answers again")
+    )
     calm, storm = Layout(tmp_path / "calm", "calm"), layout
     expected, found = (read(place, place.spec()) for place in (calm, storm))
     assert [record.number for record in found.records] == list(range(TRIALS))

@@ -1,0 +1,1 @@
+"""Launching searches on clusters: files that start one."""

@@ -1,0 +1,211 @@
+"""Files that start a cluster and a search on it: a Slurm batch script, a KubeRay RayJob, a file for ``ray up``."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import PurePosixPath
+from textwrap import indent
+
+from prune_search.spec import Spec
+
+HEAD_CPUS, HEAD_MEMORY, MEMORY_PER_CPU = 2, "8Gi", 4  # of Kubernetes pods; our choice
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a search is to run on.
+
+    Attributes:
+        spec: The search space.
+        space: Its file, as the cluster's nodes name it.
+        name: The search's name.
+        nodes: Nodes that train.
+        trials: Trials at once on each.
+        shared: A folder that every node sees; searches are written below it.
+        image: Container image with this project and Ray (Kubernetes).
+    """
+
+    spec: Spec
+    space: str
+    name: str
+    nodes: int
+    trials: int
+    shared: str
+    image: str
+
+    @property
+    def cpus(self) -> int:
+        """CPUs of a node."""
+        resources = self.spec.resources
+        return max(1, math.ceil(self.trials * resources.workers * resources.cpus_per_worker))
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of a node: ``gpus_per_worker: auto`` is one for each worker."""
+        each = self.spec.resources.gpus_per_worker
+        return math.ceil(self.trials * self.spec.resources.workers * (1 if each == "auto" else each) - 1e-9)
+
+    @property
+    def runs(self) -> str:
+        return str(PurePosixPath(self.shared) / "runs")
+
+    def command(self, space: str | None = None) -> str:
+        """What starts the search, or takes it up where a job before this one left it."""
+        run = f"prune-search run {shlex.quote(space or self.space)} --name {self.name} --runs {shlex.quote(self.runs)}"
+        again = f"prune-search resume {self.name} --runs {shlex.quote(self.runs)}"
+        return f"if [ -e {shlex.quote(f'{self.runs}/{self.name}')} ]; then {again} --address auto; else {run} --address auto; fi"
+
+
+def slurm(cluster: Cluster) -> str:
+    """For ``sbatch``. Run again after a time limit, it resumes the search."""
+    gpus = f"#SBATCH --gpus-per-node={cluster.gpus}\n" if cluster.gpus else ""
+    ray = f"--num-cpus={cluster.cpus} --num-gpus={cluster.gpus}"
+    return f"""#!/bin/bash
+# {_title(cluster)}
+#   sbatch {cluster.name}.sbatch
+# Set partition, account and time to yours. {cluster.shared} must be seen by every node. Submitted again, it goes on where it was.
+#SBATCH --job-name={cluster.name}
+#SBATCH --nodes={cluster.nodes}
+#SBATCH --ntasks-per-node=1
+#SBATCH --cpus-per-task={cluster.cpus}
+{gpus}#SBATCH --time=24:00:00
+#SBATCH --output={cluster.name}-%j.log
+##SBATCH --partition=gpu
+##SBATCH --account=me
+
+set -euo pipefail
+# source /path/to/venv/bin/activate   # an environment with prune-search, the same on every node
+
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+address="$(getent hosts "$head" | awk '{{ print $1; exit }}'):6379"
+export RAY_USAGE_STATS_ENABLED=0
+
+# Starts Ray on every node, the search on the first, and ends Ray with it.
+srun --ntasks="$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
+  {ray} -- \\
+  bash -c {shlex.quote(cluster.command())}
+"""
+
+
+def kuberay(cluster: Cluster) -> str:
+    """For ``kubectl apply``: the search space as a ConfigMap, and a RayJob (KubeRay 1.2 or later)."""
+    name = re.sub(r"[^a-z0-9-]+", "-", cluster.name.lower()).strip("-")
+    gpu = f"\n                  nvidia.com/gpu: {cluster.gpus}" if cluster.gpus else ""
+    head = {"cpu": HEAD_CPUS, "memory": HEAD_MEMORY}
+    worker = {"cpu": cluster.cpus, "memory": f"{cluster.cpus * MEMORY_PER_CPU}Gi"}
+    command = cluster.command("/search/space.yaml").replace('"', '\\"')
+    return f"""# {_title(cluster)}
+#   kubectl apply -f {name}.yaml && kubectl logs -f job/{name}
+# Set the image (it must hold prune-search and Ray {_ray()}) and the claim: a volume that all pods may write (ReadWriteMany).
+# Modules of your own that the search space names belong into the image.
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: {name}
+data:
+  space.yaml: |
+{indent(cluster.spec.to_yaml().rstrip(), "    ")}
+---
+apiVersion: ray.io/v1
+kind: RayJob
+metadata:
+  name: {name}
+spec:
+  entrypoint: "bash -c {shlex.quote(command)}"
+  backoffLimit: 3 # a driver that is lost is started again, and resumes the search
+  shutdownAfterJobFinishes: true
+  ttlSecondsAfterFinished: 600
+  rayClusterSpec:
+    rayVersion: "{_ray()}"
+    headGroupSpec:
+      rayStartParams:
+        num-cpus: "0" # the driver is there, no trials
+      template:
+        spec:
+          containers:
+            - name: ray-head
+              image: {cluster.image}
+              resources:
+                limits: &head
+                  cpu: {head["cpu"]}
+                  memory: {head["memory"]}
+                requests: *head
+              volumeMounts: &mounts
+                - name: shared
+                  mountPath: {cluster.shared}
+                - name: search
+                  mountPath: /search
+          volumes: &volumes
+            - name: shared
+              persistentVolumeClaim:
+                claimName: prune-search
+            - name: search
+              configMap:
+                name: {name}
+    workerGroupSpecs:
+      - groupName: trials
+        replicas: {cluster.nodes}
+        minReplicas: {cluster.nodes}
+        maxReplicas: {cluster.nodes}
+        rayStartParams: {{}}
+        template:
+          spec:
+            containers:
+              - name: ray-worker
+                image: {cluster.image}
+                resources:
+                  limits: &worker
+                    cpu: {worker["cpu"]}
+                    memory: {worker["memory"]}{gpu.replace("                  nvidia", "                    nvidia")}
+                  requests: *worker
+                volumeMounts: *mounts
+            volumes: *volumes
+"""
+
+
+def ray_cluster(cluster: Cluster) -> str:
+    """For ``ray up``, on machines of your own that are reached by ssh."""
+    workers = "".join(f"\n    - worker-{i + 1}.example.org" for i in range(max(0, cluster.nodes - 1)))
+    workers = workers or " []"
+    return f"""# {_title(cluster)}
+#   ray up {cluster.name}.yaml
+#   ray exec {cluster.name}.yaml {shlex.quote(cluster.command())} --tmux
+#   ray down {cluster.name}.yaml
+# Put in your machines and user. {cluster.shared} must be seen by all of them, {cluster.space} by the head.
+# Each needs Ray {_ray()} and prune-search in the environment that a login shell has.
+cluster_name: {cluster.name}
+provider:
+  type: local
+  head_ip: head.example.org
+  worker_ips:{workers}
+auth:
+  ssh_user: me
+setup_commands: []
+head_start_ray_commands:
+  - ray stop
+  - ray start --head --port=6379 --num-cpus={cluster.cpus} --num-gpus={cluster.gpus} --autoscaling-config=~/ray_bootstrap_config.yaml
+worker_start_ray_commands:
+  - ray stop
+  - ray start --address=$RAY_HEAD_IP:6379 --num-cpus={cluster.cpus} --num-gpus={cluster.gpus}
+"""
+
+
+TARGETS: dict[str, Callable[[Cluster], str]] = {"slurm": slurm, "kuberay": kuberay, "ray-cluster": ray_cluster}
+
+
+def _title(cluster: Cluster) -> str:
+    resources = cluster.spec.resources
+    each = f"{cluster.trials} trial{'s' if cluster.trials > 1 else ''} of {resources.workers} worker"
+    return (
+        f"The search {cluster.name} on {cluster.nodes} nodes with {cluster.cpus} CPUs and {cluster.gpus} GPUs each: {each}"
+        f"{'s' if resources.workers > 1 else ''} at once on a node."
+    )
+
+
+def _ray() -> str:
+    return version("ray")
