@@ -35,7 +35,7 @@ def manifest(
     if nodes is None:
         wanted = spec.search.concurrency
         nodes = 2 if wanted == "auto" else -(-wanted // trials_per_node)
-    cluster = Cluster(spec, str(space), name or spec.name, nodes, trials_per_node, shared, image)
+    cluster = Cluster(spec, str(space), tuple(set_ or []), name or spec.name, nodes, trials_per_node, shared, image)
     sys.stdout.write(TARGETS[target](cluster))
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import PurePosixPath
@@ -23,6 +24,7 @@ class Cluster:
     Attributes:
         spec: The search space.
         space: Its file, as the cluster's nodes name it.
+        overrides: ``key=value`` texts that it was loaded with.
         name: The search's name.
         nodes: Nodes that train.
         trials: Trials at once on each.
@@ -32,6 +34,7 @@ class Cluster:
 
     spec: Spec
     space: str
+    overrides: tuple[str, ...]
     name: str
     nodes: int
     trials: int
@@ -54,11 +57,13 @@ class Cluster:
     def runs(self) -> str:
         return str(PurePosixPath(self.shared) / "runs")
 
-    def command(self, space: str | None = None) -> str:
+    def command(self, space: str, overrides: Sequence[str] = ()) -> str:
         """What starts the search, or takes it up where a job before this one left it."""
-        run = f"prune-search run {shlex.quote(space or self.space)} --name {self.name} --runs {shlex.quote(self.runs)}"
-        again = f"prune-search resume {self.name} --runs {shlex.quote(self.runs)}"
-        return f"if [ -e {shlex.quote(f'{self.runs}/{self.name}')} ]; then {again} --address auto; else {run} --address auto; fi"
+        there = ["--runs", self.runs, "--address", "auto"]
+        run = ["prune-search", "run", space, "--name", self.name, *there]
+        run += [word for override in overrides for word in ("--set", override)]
+        again = shlex.join(["prune-search", "resume", self.name, *there])
+        return f"if [ -e {shlex.quote(f'{self.runs}/{self.name}')} ]; then {again}; else {shlex.join(run)}; fi"
 
 
 def slurm(cluster: Cluster) -> str:
@@ -88,17 +93,15 @@ export RAY_USAGE_STATS_ENABLED=0
 # Starts Ray on every node, the search on the first, and ends Ray with it.
 srun --ntasks="$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
   {ray} -- \\
-  bash -c {shlex.quote(cluster.command())}
+  bash -c {shlex.quote(cluster.command(cluster.space, cluster.overrides))}
 """
 
 
 def kuberay(cluster: Cluster) -> str:
     """For ``kubectl apply``: the search space as a ConfigMap, and a RayJob (KubeRay 1.2 or later)."""
     name = re.sub(r"[^a-z0-9-]+", "-", cluster.name.lower()).strip("-")
-    gpu = f"\n                  nvidia.com/gpu: {cluster.gpus}" if cluster.gpus else ""
-    head = {"cpu": HEAD_CPUS, "memory": HEAD_MEMORY}
-    worker = {"cpu": cluster.cpus, "memory": f"{cluster.cpus * MEMORY_PER_CPU}Gi"}
-    command = cluster.command("/search/space.yaml").replace('"', '\\"')
+    gpu = f"\n                    nvidia.com/gpu: {cluster.gpus}" if cluster.gpus else ""
+    command = f"bash -c {shlex.quote(cluster.command('/search/space.yaml'))}"
     return f"""# {_title(cluster)}
 #   kubectl apply -f {name}.yaml && kubectl logs -f job/{name}
 # Set the image (it must hold prune-search and Ray {_ray()}) and the claim: a volume that all pods may write (ReadWriteMany).
@@ -116,7 +119,7 @@ kind: RayJob
 metadata:
   name: {name}
 spec:
-  entrypoint: "bash -c {shlex.quote(command)}"
+  entrypoint: {json.dumps(command)}
   backoffLimit: 3 # a driver that is lost is started again, and resumes the search
   shutdownAfterJobFinishes: true
   ttlSecondsAfterFinished: 600
@@ -132,8 +135,8 @@ spec:
               image: {cluster.image}
               resources:
                 limits: &head
-                  cpu: {head["cpu"]}
-                  memory: {head["memory"]}
+                  cpu: {HEAD_CPUS}
+                  memory: {HEAD_MEMORY}
                 requests: *head
               volumeMounts: &mounts
                 - name: shared
@@ -160,8 +163,8 @@ spec:
                 image: {cluster.image}
                 resources:
                   limits: &worker
-                    cpu: {worker["cpu"]}
-                    memory: {worker["memory"]}{gpu.replace("                  nvidia", "                    nvidia")}
+                    cpu: {cluster.cpus}
+                    memory: {cluster.cpus * MEMORY_PER_CPU}Gi{gpu}
                   requests: *worker
                 volumeMounts: *mounts
             volumes: *volumes
@@ -174,7 +177,7 @@ def ray_cluster(cluster: Cluster) -> str:
     workers = workers or " []"
     return f"""# {_title(cluster)}
 #   ray up {cluster.name}.yaml
-#   ray exec {cluster.name}.yaml {shlex.quote(cluster.command())} --tmux
+#   ray exec {cluster.name}.yaml {shlex.quote(cluster.command(cluster.space, cluster.overrides))} --tmux
 #   ray down {cluster.name}.yaml
 # Put in your machines and user. {cluster.shared} must be seen by all of them, {cluster.space} by the head.
 # Each needs Ray {_ray()} and prune-search in the environment that a login shell has.

@@ -29,7 +29,8 @@ def made(monkeypatch, capsys, tmp_path):
 
 
 def test_a_slurm_script_is_bash_and_starts_or_resumes_the_search(made, tmp_path):
-    text = made("slurm", "--nodes", 3, "--trials-per-node", 2, "--shared", "/my shared", "--name", "big")
+    text = made("slurm", "--nodes", 3, "--trials-per-node", 2, "--shared", "/my shared", "--name", "big", "--set",
+                "training.epochs=7")  # fmt: skip
     subprocess.run(["bash", "-n"], input=text, text=True, check=True)
     asked = dict(line.removeprefix("#SBATCH --").split("=") for line in text.splitlines() if line.startswith("#SBATCH"))
     assert {key: asked[key] for key in ("nodes", "ntasks-per-node", "cpus-per-task", "gpus-per-node", "job-name")} == {
@@ -48,7 +49,8 @@ def test_a_slurm_script_is_bash_and_starts_or_resumes_the_search(made, tmp_path)
     shown = f"prune-search() {{ printf '%s\\n' \"$@\"; }}; {last}"
     said = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True).stdout.splitlines()
     runs = "/my shared/runs"
-    assert said == ["run", str(tmp_path / "small.yaml"), "--name", "big", "--runs", runs, "--address", "auto"]
+    assert said == ["run", str(tmp_path / "small.yaml"), "--name", "big", "--runs", runs, "--address", "auto",
+                    "--set", "training.epochs=7"]  # fmt: skip
     here = tmp_path / "runs" / "big"
     here.mkdir(parents=True)
     said = subprocess.run(["bash", "-c", shown.replace("/my shared", str(tmp_path))], capture_output=True, text=True)
@@ -66,15 +68,28 @@ def test_ray_up_accepts_its_file(made):
 
 
 def test_a_ray_job_has_the_fields_of_its_documentation(made, tmp_path):
-    config, job = yaml.safe_load_all(made("kuberay", "--name", "My_Search", "--image", "me/prune:1", concurrency=4))
+    config, job = yaml.safe_load_all(made("kuberay", "--name", "My_Search", "--image", "me/prune:1", "--shared", "/my shared",
+                                           "--set", "training.epochs=7", concurrency=4))  # fmt: skip
     assert (config["kind"], config["apiVersion"]) == ("ConfigMap", "v1")
     (tmp_path / "space.yaml").write_text(config["data"]["space.yaml"])
-    assert load_spec(tmp_path / "space.yaml").resources.workers == 2
+    spec = load_spec(tmp_path / "space.yaml")
+    assert spec.resources.workers == 2 and "epochs: 7" in spec.to_yaml()
     assert (job["kind"], job["apiVersion"]) == ("RayJob", "ray.io/v1")
     assert job["metadata"]["name"] == config["metadata"]["name"] == "my-search"
     assert set(job["spec"]) == {"entrypoint", "backoffLimit", "shutdownAfterJobFinishes", "ttlSecondsAfterFinished",
                                 "rayClusterSpec"}  # fmt: skip
-    assert "prune-search run /search/space.yaml --name My_Search --runs /shared/runs" in job["spec"]["entrypoint"]
+    shown = f"prune-search() {{ printf '%s\\n' \"$@\"; }}; export -f prune-search; {job['spec']['entrypoint']}"
+    said = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == [
+        "run",
+        "/search/space.yaml",
+        "--name",
+        "My_Search",
+        "--runs",
+        "/my shared/runs",
+        "--address",
+        "auto",
+    ]
     cluster = job["spec"]["rayClusterSpec"]
     assert cluster["rayVersion"] == ray.__version__
     head, (workers,) = cluster["headGroupSpec"], cluster["workerGroupSpecs"]
@@ -84,7 +99,7 @@ def test_a_ray_job_has_the_fields_of_its_documentation(made, tmp_path):
         (container,) = pod["containers"]
         assert container["image"] == "me/prune:1"
         mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        assert mounts == {"shared": "/shared", "search": "/search"}
+        assert mounts == {"shared": "/my shared", "search": "/search"}
         assert {volume["name"] for volume in pod["volumes"]} == set(mounts)
     (container,) = workers["template"]["spec"]["containers"]
     assert container["resources"]["limits"] == {"cpu": 3, "memory": "12Gi", "nvidia.com/gpu": 2}
