@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 import optuna
@@ -18,6 +21,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from prune_search.errors import UserError
 from prune_search.search.layout import Layout
 from prune_search.tracking import redacted
+from prune_search.training.files import patiently
 
 log = logging.getLogger("prune_search")
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -28,6 +32,28 @@ def quiet() -> None:
     optuna.logging.disable_default_handler()
     optuna.logging.enable_propagation()
     logging.getLogger("optuna").setLevel(logging.WARNING)
+
+
+class Journal(JournalFileBackend):
+    """Optuna's journal file for one writing process: it waits for room on a full disk, and a line that was cut off, by that or by the
+    machine's end, is taken back before the next is written. Optuna would append to it, and never read the file again.
+    """
+
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self._path, self._writing = path, threading.Lock()
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        patiently(lambda: self._append(logs))
+
+    def _append(self, logs: list[dict[str, Any]]) -> None:
+        with self._writing:
+            with self._path.open("rb+") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - 1))
+                if end and file.read(1) != b"\n":
+                    file.truncate(self._path.read_bytes().rfind(b"\n") + 1)
+            super().append_logs(logs)
 
 
 class Patient:
@@ -81,7 +107,7 @@ def open_storage(layout: Layout, url: str | None) -> BaseStorage:
     """
     quiet()
     if url is None:
-        return JournalStorage(JournalFileBackend(str(layout.journal)))
+        return JournalStorage(Journal(layout.journal))
     try:
         storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except ImportError as error:

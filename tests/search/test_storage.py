@@ -1,5 +1,6 @@
 """A study in a real PostgreSQL that goes away and comes back."""
 
+import resource
 import threading
 
 import optuna
@@ -57,6 +58,31 @@ def test_a_database_that_stays_away_is_given_up(postgres, tmp_path):
             open_storage(layout, url)
     finally:
         postgres.start()
+
+
+def test_a_journal_that_a_full_disk_cut_off_goes_on(tmp_path):
+    layout = Layout(tmp_path, "s")
+    layout.folder.mkdir(parents=True)
+    study = open_study(layout, open_storage(layout, None), OBJECTIVES)
+    study.tell(study.ask(), [0.5, 1.0])
+    trial = study.ask()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (layout.journal.stat().st_size + 40, hard))
+    try:
+        with pytest.raises(OSError):
+            trial.set_user_attr("config", "x" * 5000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not layout.journal.read_bytes().endswith(b"\n")
+    seen = optuna.load_study(study_name="s", storage=open_storage(layout, None))
+    assert [trial.state for trial in seen.trials] == [TrialState.COMPLETE, TrialState.RUNNING]
+    trial.set_user_attr("config", "y")
+    study.tell(trial, [0.6, 2.0])
+    seen = optuna.load_study(study_name="s", storage=open_storage(layout, None))
+    assert [(t.state, t.user_attrs) for t in seen.trials] == [
+        (TrialState.COMPLETE, {}),
+        (TrialState.COMPLETE, {"config": "y"}),
+    ]
 
 
 def test_mistakes_are_not_tried_again(postgres, tmp_path):
