@@ -63,10 +63,11 @@ def test_a_trial_whose_rank_was_killed_goes_on_and_ends_as_if_nothing_had_happen
     found = search.run()
     murderer.join()
     assert killed and [(r.number, r.state) for r in found.records] == [(0, "completed"), (1, "completed")]
-    for record in found.records:
-        folder, again = layout.trial(record.number), tmp_path / f"undisturbed-{record.number}"
+    undisturbed = {record.number: tmp_path / f"undisturbed-{record.number}" for record in found.records}
+    run([2], {record.number: (trained, record.config, undisturbed[record.number]) for record in found.records})
+    for number, again in undisturbed.items():
+        folder = layout.trial(number)
         assert [report.epoch for report in read_reports(folder)] == list(range(1, EPOCHS + 1))
-        run(2, {"trial": (trained, record.config, again)})
         left, expected = (checkpoint.load(place / CHECKPOINT)["model"] for place in (folder, again))
         assert left.keys() == expected.keys()
         assert all(torch.equal(left[name], expected[name]) for name in left)

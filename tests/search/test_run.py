@@ -10,6 +10,7 @@ from cli import command
 from search.small_spaces import SMALL, write
 
 from prune_search import Search, load_spec
+from prune_search.errors import UserError
 from prune_search.search.layout import existing
 from prune_search.search.results import read
 
@@ -200,3 +201,12 @@ def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, 
     said = json.loads(out)
     assert (code, said["front"], list(said["counts"])) == (1, [], ["failed"])
     assert 20 <= said["counts"]["failed"] <= 24  # another ten were tried
+
+
+def test_a_trial_that_never_fits_on_this_machine_is_refused_before_anything_starts(cluster, tmp_path):
+    space = write(tmp_path, SMALL + "resources: {workers: 3, cpus_per_worker: 1000}\n")
+    with pytest.raises(
+        UserError, match=r"holds 3 x \(1000 CPUs and 0 GPUs\), this machine has .*Set resources.workers"
+    ):
+        Search(space, runs=tmp_path / "runs", name="wide").run()
+    assert not list((tmp_path / "runs" / "wide" / "trials").glob("*"))

@@ -10,15 +10,13 @@ from typing import NamedTuple
 from prune_search.spec.config import TrialConfig
 
 
-def run(size, jobs):
-    """``function(ranks, *arguments)`` of each job on ``size`` new processes; {name: [answer of each rank]}."""
+def run(sizes, jobs):
+    """``function(ranks, *arguments)`` of each job on as many new processes: {size: {name: [answer of each rank]}}."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["prune_search.training.trial"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    meetings = {size: f"tcp://127.0.0.1:{port}" for size, port in zip(sizes, _free_ports(len(sizes)))}
     results = context.Queue()
-    processes = [context.Process(target=_member, args=(i, size, address, jobs, results)) for i in range(size)]
+    processes = [context.Process(target=_member, args=(i, meetings, jobs, results)) for i in range(max(sizes))]
     for process in processes:
         process.start()
     answers = dict(results.get() for _ in processes)
@@ -26,19 +24,31 @@ def run(size, jobs):
         process.join()
     for answer in answers.values():
         assert not isinstance(answer, str), answer
-    return {name: [answers[i][name] for i in range(size)] for name in jobs}
+    return {size: {name: [answers[i][size][name] for i in range(size)] for name in jobs} for size in sizes}
 
 
-def _member(rank, size, address, jobs, results):
+def _free_ports(number):
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+def _member(rank, meetings, jobs, results):
     import torch
 
     from prune_search.training.ranks import join, leave
 
     torch.set_num_threads(1)
     try:
-        ranks = join(rank, size, address, "cpu")
-        results.put((rank, {name: function(ranks, *arguments) for name, (function, *arguments) in jobs.items()}))
-        leave()
+        answers = {}
+        for size, address in meetings.items():
+            if rank < size:
+                ranks = join(rank, size, address, "cpu")
+                answers[size] = {name: function(ranks, *arguments) for name, (function, *arguments) in jobs.items()}
+                leave()
+        results.put((rank, answers))
     except BaseException:
         results.put((rank, traceback.format_exc()))
 

@@ -8,6 +8,7 @@ from training.test_trial import PLAIN
 from prune_search.pruning.presets import PRESETS
 from prune_search.training.ranks import SOLO, Ranks
 
+SIZES = (2, 3)
 OFTEN = {"stopping": {"every": {"epochs": 2}}, "schedule": {"loss-tolerance": {"tolerance": 0.5}}}
 SOONER = {
     "dyprune-authors": {"stopping": {"every": {"epochs": 2}}},
@@ -46,9 +47,14 @@ def jobs():
     }
 
 
-@pytest.fixture(scope="module", params=[2, 3], ids="{} ranks".format)
-def answers(request):
-    return run(request.param, jobs())
+@pytest.fixture(scope="module")
+def everything():
+    return run(SIZES, jobs())
+
+
+@pytest.fixture(params=SIZES, ids="{} ranks".format)
+def answers(request, everything):
+    return everything[request.param]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
