@@ -90,7 +90,7 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address="$(getent hosts "$head" | awk '{{ print $1; exit }}'):6379"
 export RAY_USAGE_STATS_ENABLED=0
 
-# Starts Ray on every node, the search on the first, and ends Ray with it.
+# Starts Ray on every node, the search on the first, and ends Ray with it: all of your Ray there, so share no node with another job.
 srun --ntasks="$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
   {ray} -- \\
   bash -c {shlex.quote(cluster.command(cluster.space, cluster.overrides))}
