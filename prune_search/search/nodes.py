@@ -98,7 +98,7 @@ def examine(runs: Path, packages: Sequence[str]) -> list[Node]:
     token = runs / f".doctor-{uuid.uuid4().hex}"
     token.write_text("")
     try:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
+        nodes = sorted((node for node in ray.nodes() if node["Alive"]), key=lambda node: node["NodeManagerAddress"])
         asked = []
         for node in nodes:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)

@@ -21,7 +21,7 @@ import mlflow
 import pytest
 from postgres import Postgres
 from ray.cluster_utils import Cluster
-from search.test_nodes import ranks
+from search.small_spaces import ranks
 
 from prune_search.search.layout import Layout
 from prune_search.search.results import read

@@ -1,8 +1,11 @@
-"""What a trial holds of a cluster, and how many fit."""
+"""What a trial holds of a cluster, how many fit, and what a node must offer."""
+
+from dataclasses import replace
 
 import pytest
 
 from prune_search.search.execution import Share
+from prune_search.search.nodes import Node
 
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 5.0, "GPU": 1.0}]
 
@@ -23,3 +26,20 @@ NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 5.0, "GPU": 1.0}]
 )
 def test_trials_that_fit_at_once(share, slots):
     assert share.slots(NODES) == slots
+
+
+def test_what_would_break_a_search_is_named():
+    own = {"python": "3.11.7", "torch": "2.14.1"}
+    fine = Node("a", 4, 1, cards=1, versions=own, shared=True, writable=True, skew=0.1, trip=0.01)
+    assert fine.problems(own) == []
+    broken = {
+        "versions": ({**own, "torch": "2.13.0"}, "torch is 2.13.0, the driver has 2.14.1"),
+        "shared": (False, "does not see what the driver writes"),
+        "writable": (False, "cannot write into the runs directory"),
+        "cards": (0, "Ray hands out 1 GPUs, nvidia-smi lists 0"),
+        "skew": (-9.0, "its clock is -9.0 s off"),
+        "error": ("ModuleNotFoundError", "prune-search does not run there: ModuleNotFoundError"),
+    }
+    for name, (value, said) in broken.items():
+        (problem,) = replace(fine, **{name: value}).problems(own)
+        assert problem.startswith(said)

@@ -1,18 +1,24 @@
 """A search on a real Ray cluster of this process: outcomes with names, read back, the same again after a time budget."""
 
 import json
+import os
+import signal
 import time
 
 import mlflow
 import pytest
 import ray
 from cli import command
-from search.small_spaces import SMALL, write
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from search.small_spaces import SMALL, ranks, write
 
 from prune_search import Search, load_spec
 from prune_search.errors import UserError
+from prune_search.search import tally
 from prune_search.search.layout import existing
 from prune_search.search.results import read
+from prune_search.training.worker import TrialWorker
 
 USER_CODE = '''
 import torch
@@ -188,6 +194,7 @@ def test_a_deterministic_search_is_the_same_with_one_worker_and_cut_off_by_time(
 
 
 def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tally, "HOPELESS", 3)
     runs = two_workers[0].layout.runs
     space = write(tmp_path, SMALL.replace("validation_size: 200", "validation_size: 5000"), trials=40)
     code, out, _ = command.run(monkeypatch, capsys, "run", space, "--name", "s", "--runs", runs)
@@ -196,11 +203,11 @@ def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, 
     assert "Every trial failed, the last with: error: UserError: data.validation_size is 5000; digits has" in said
     assert "go on with: prune-search resume s" in said and "export" not in said
     failed = read(existing(runs, "s"), load_spec(space)).records
-    assert 10 <= len(failed) <= 12
+    assert 3 <= len(failed) <= 5
     code, out, _ = command.run(monkeypatch, capsys, "resume", "s", "--json", "--runs", runs)
     said = json.loads(out)
     assert (code, said["front"], list(said["counts"])) == (1, [], ["failed"])
-    assert 20 <= said["counts"]["failed"] <= 24  # another ten were tried
+    assert 6 <= said["counts"]["failed"] <= 10  # another three were tried
 
 
 def test_a_trial_that_never_fits_on_this_machine_is_refused_before_anything_starts(cluster, tmp_path):
@@ -210,3 +217,52 @@ def test_a_trial_that_never_fits_on_this_machine_is_refused_before_anything_star
     ):
         Search(space, runs=tmp_path / "runs", name="wide").run()
     assert not list((tmp_path / "runs" / "wide" / "trials").glob("*"))
+
+
+def job(folder, **changes):
+    training = {"epochs": 4, "batch_size": 50, "optimizer": {"name": "sgd", "lr": 0.1}}
+    plain = {"data": {"name": "digits", "train_size": 200, "validation_size": 100}, "model": "user_models:fine"}
+    plain |= {"training": training, "recipe": "magnitude", "seed": 0, **changes}
+    shared = {"threads": 1, "cpus": 1.0, "gpus": 0.0, "measure": [], "workers": 2}
+    return shared | {"number": 0, "folder": str(folder), "config": plain}
+
+
+def test_ranks_outlive_a_configuration_that_fails_and_are_replaced_where_one_dies(cluster, tmp_path):
+    bundles = placement_group([{"CPU": 1}] * 2)
+    place = PlacementGroupSchedulingStrategy(bundles, placement_group_capture_child_tasks=True)
+    worker = ray.remote(TrialWorker).options(num_cpus=0, scheduling_strategy=place).remote(job(tmp_path / "a"))
+    step = lambda: ray.get(worker.step.remote())
+    first = step()
+    assert (first["state"], json.loads(first["report"])["epoch"]) == ("running", 1)
+
+    ray.get(worker.reset_config.remote(job(tmp_path / "b", model="user_models:breaks")))
+    failed = step()
+    assert (failed["state"], failed["reason"]) == ("failed", "error: RuntimeError: a model of the user's that raises")
+    ray.get(worker.reset_config.remote(job(tmp_path / "a")))
+    second = step()
+    assert (json.loads(second["report"])["epoch"], second["pid_of_trial"]) == (2, first["pid_of_trial"])
+
+    os.kill(max(ranks()), signal.SIGKILL)
+    with pytest.raises(ray.exceptions.RayError):
+        step()
+    ray.get(worker.reset_config.remote(job(tmp_path / "a")))
+    third, fourth = step(), step()
+    assert third["pid_of_trial"] != first["pid_of_trial"]
+    assert [json.loads(result["report"])["epoch"] for result in (third, fourth)] == [3, 4]
+    assert (fourth["state"], fourth["reason"]) == ("completed", "epochs")
+    ray.get(worker.reset_config.remote(job(tmp_path / "a")))  # one that has ended trains no further
+    assert step()["report"] == fourth["report"]
+    ray.get(worker.cleanup.remote())
+    ray.kill(worker)
+    remove_placement_group(bundles)
+
+
+def test_doctor_asks_every_node(cluster, tmp_path, monkeypatch, capsys):
+    store = f"sqlite:///{tmp_path}/mlflow.db"
+    arguments = ["doctor", "--address", "auto", "--runs", tmp_path / "runs", "--tracking", store, "--json"]
+    code, out, _ = command.run(monkeypatch, capsys, *arguments)
+    facts = json.loads(out)
+    (node,) = facts["nodes"]
+    assert code == 0 and node["problems"] == [] and node["versions"] == facts["versions"]
+    assert node["cpus"] == 2 and node["shared"] and node["writable"] and abs(node["skew"]) < 1
+    assert facts["mlflow"].endswith("answers") and list((tmp_path / "runs").iterdir()) == []
