@@ -14,6 +14,7 @@ import pytest
 from safetensors.torch import save_file
 from search.small_spaces import SMALL, write
 
+from prune_search import Search
 from prune_search.search.layout import Layout
 from prune_search.search.source import ended_of
 from prune_search.search.storage import open_storage, open_study
@@ -66,7 +67,7 @@ def runs_of(tmp_path):
     return client, client.search_runs([experiment.experiment_id], max_results=1000)
 
 
-def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path):
+def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path, monkeypatch):
     weights = build_model("lenet-300-100", input_shape=(1, 8, 8), num_classes=10, seed=5).state_dict()
     save_file(weights, tmp_path / "start.safetensors")
     text = SMALL.replace("epochs: 5", f"epochs: {EPOCHS}")
@@ -95,8 +96,8 @@ def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path):
     assert {number: after_interrupt[number] for number in after_kill} == after_kill
     assert Counter(run.info.status for run in runs_of(tmp_path)[1])["RUNNING"] == 0
 
-    process = start(tmp_path, "resume", "drill", "--time", "10m")
-    assert process.wait() == 0, (tmp_path / "out.txt").read_text()[-2000:]
+    monkeypatch.chdir(tmp_path)
+    Search.resume("drill", runs=tmp_path / "runs", time="10m").run()
     study, layout = study_of(tmp_path)
     assert [t.number for t in study.trials] == list(range(TRIALS))
     assert all(t.state.is_finished() for t in study.trials)

@@ -74,6 +74,14 @@ def test_a_search_goes_on_with_more_trials_and_reads_the_test_split_once(tmp_pat
     assert Search.resume("s", runs=tmp_path / "runs").spec.search.trials == 3
 
 
+def test_a_search_of_which_everything_fails_ends_and_tries_ten_more_when_resumed(tmp_path, cluster):
+    cluster.result = lambda job: Ended("failed", "no", None)
+    assert [record.state for record in new(tmp_path, trials=40).run().records] == ["failed"] * 10
+    search = Search.resume("s", runs=tmp_path / "runs")
+    assert len(search.run().records) == 20
+    assert (search.progress.phase, dict(search.progress.counts)) == ("done", {"failed": 20})
+
+
 @pytest.mark.parametrize("how", ["method", "file"])
 def test_a_search_that_is_stopped_leaves_its_running_trials_and_the_test_split(tmp_path, cluster, tracker, how):
     search = new(tmp_path)

@@ -204,10 +204,6 @@ def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, 
     assert "go on with: prune-search resume s" in said and "export" not in said
     failed = read(existing(runs, "s"), load_spec(space)).records
     assert 3 <= len(failed) <= 5
-    code, out, _ = command.run(monkeypatch, capsys, "resume", "s", "--json", "--runs", runs)
-    said = json.loads(out)
-    assert (code, said["front"], list(said["counts"])) == (1, [], ["failed"])
-    assert 6 <= said["counts"]["failed"] <= 10  # another three were tried
 
 
 def test_a_trial_that_never_fits_on_this_machine_is_refused_before_anything_starts(cluster, tmp_path):

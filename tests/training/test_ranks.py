@@ -31,7 +31,7 @@ PARITY = {
 def few_epochs(preset):
     return {
         **PLAIN,
-        "data": {"name": "digits", "train_size": 250, "validation_size": 60},
+        "data": {"name": "digits", "train_size": 125, "validation_size": 60},
         "model": "training.own:residual",
         "training": {"epochs": 5, "batch_size": 60, "optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.9}},
         "recipe": {"preset": preset, "floor": 0.02, **SOONER.get(preset, {})},
