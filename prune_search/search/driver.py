@@ -154,7 +154,7 @@ class Search:
                 stop=self._should_stop,
                 prepare=local_weights(tracking_uri(self.layout, spec)),
             )
-            source.close()
+            source.close(interrupted=self._asked_to_stop)
             for number in list(progress.running):
                 tracker.end_trial(number, "interrupted", self._why())
             found = read(self.layout, spec, self._storage)

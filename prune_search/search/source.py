@@ -99,10 +99,12 @@ class StudySource:
         self._started(job)
         return job
 
-    def close(self) -> None:
-        """Ask no more. What was asked ahead waits for a resumption, like other open trials; if there is none, it is taken back."""
+    def close(self, interrupted: bool = False) -> None:
+        """Ask no more. What was asked ahead waits for a resumption, like other open trials; if there is nothing to resume, it is
+        taken back.
+        """
         for asked in self._asker.close():
-            if not self._open:
+            if not self._open and not interrupted:
                 self.study.tell(asked.trial, state=TrialState.FAIL)
 
     def _over(self, number: int) -> bool:

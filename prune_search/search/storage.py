@@ -15,7 +15,7 @@ from typing import Any, cast
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from prune_search.errors import UserError
@@ -23,6 +23,7 @@ from prune_search.search.layout import Layout
 from prune_search.tracking import redacted
 from prune_search.training.files import patiently
 
+STALE = 5  # seconds after which a lock that a killed process left is taken; Optuna waits 30
 log = logging.getLogger("prune_search")
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -40,7 +41,7 @@ class Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path):
-        super().__init__(str(path))
+        super().__init__(str(path), JournalFileSymlinkLock(str(path), grace_period=STALE))
         self._path, self._writing = path, threading.Lock()
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -75,6 +75,18 @@ def test_what_was_asked_ahead_waits_for_a_resumption(tmp_path):
     again.close()
 
 
+def test_what_was_asked_ahead_waits_also_where_an_interruption_left_nothing_else_open(tmp_path):
+    made, *_ = threaded(tmp_path)
+    job = until(made)
+    wait(lambda: len(made.trials()) == 2)
+    made.end(job, Ended("completed", "epochs", report()))
+    made.close(interrupted=True)
+    assert [trial.state.name for trial in made.trials()][:2] == ["COMPLETE", "RUNNING"]
+    again, *_ = threaded(tmp_path)
+    assert until(again).number == 1
+    again.close()
+
+
 def test_what_was_asked_ahead_is_no_trial_when_the_search_is_over(tmp_path):
     over = []
     made, layout, spec = threaded(tmp_path, enough=lambda: bool(over))

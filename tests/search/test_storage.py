@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from postgres import Postgres
 
 from prune_search.errors import UserError
+from prune_search.search import storage as storages
 from prune_search.search.layout import Layout
 from prune_search.search.storage import Patient, open_storage, open_study
 
@@ -96,3 +97,16 @@ def test_mistakes_are_not_tried_again(postgres, tmp_path):
 def test_a_driver_that_is_missing_is_named(tmp_path):
     with pytest.raises(UserError, match=r"needs a driver that is not installed: .*prune-search\[postgres\]"):
         open_storage(Layout(tmp_path, "s"), "postgresql+pg8000://me:word@host/db")
+
+
+def test_the_lock_that_a_killed_process_left_is_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(storages, "STALE", 0.2)
+    layout = Layout(tmp_path, "s")
+    layout.folder.mkdir(parents=True)
+    study = open_study(layout, open_storage(layout, None), OBJECTIVES)
+    lock = layout.journal.with_name(layout.journal.name + ".lock")
+    lock.symlink_to(layout.journal)
+    asking = threading.Thread(target=study.ask, daemon=True)
+    asking.start()
+    asking.join(20)  # Optuna's own patience is 30 s
+    assert not asking.is_alive() and not lock.exists() and len(study.trials) == 1
