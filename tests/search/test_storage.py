@@ -100,7 +100,7 @@ def test_a_driver_that_is_missing_is_named(tmp_path):
 
 
 def test_the_lock_that_a_killed_process_left_is_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(storages, "STALE", 0.2)
+    monkeypatch.setattr(storages, "STALE", 3.0)
     layout = Layout(tmp_path, "s")
     layout.folder.mkdir(parents=True)
     study = open_study(layout, open_storage(layout, None), OBJECTIVES)
