@@ -21,7 +21,7 @@ from prune_search.search.storage import open_storage, open_study
 from prune_search.training.files import read_reports
 from prune_search.zoo.models import build_model
 
-EPOCHS, TRIALS = 40, 10
+EPOCHS, TRIALS = 24, 8
 COMMAND = [sys.executable, "-m", "prune_search.cli.main"]
 
 
