@@ -13,4 +13,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Address = Annotated[
     str | None, typer.Option("--address", help="A Ray cluster: auto or HOST:PORT. Default: this machine.")
 ]
+Dashboard = Annotated[
+    str | None,
+    typer.Option(
+        "--address", help="A cluster that the search was submitted to: http://HOST:8265. Default: this machine."
+    ),
+]
 RUNS = Path("runs")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from prune_search.cli.console import console, show_json
-from prune_search.cli.options import RUNS, Json, Name, Runs
+from prune_search.cli.options import RUNS, Dashboard, Json, Name, Runs
 from prune_search.errors import UserError
 
 
@@ -19,9 +19,17 @@ def status(
     name: Annotated[str | None, typer.Argument(help="The search's name. Default: all searches.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Go on showing until the search ends.")] = False,
     runs: Runs = RUNS,
+    address: Dashboard = None,
     json: Json = False,
 ) -> None:
     """Where searches stand: trials by state, best values, front."""
+    if address:
+        if watch or not name:
+            raise UserError(
+                "--address needs the name of a search, and no --watch; see `prune-search logs NAME --follow`."
+            )
+        _there(address, name, json)
+        return
     from prune_search.search.layout import existing, searches
 
     if watch and not name:
@@ -39,6 +47,15 @@ def status(
         rows = [_state(layouts[0])]
     for row in rows:
         console.print(_lines(row), soft_wrap=True)
+
+
+def _there(address: str, name: str, json: bool) -> None:
+    from prune_search.cluster.jobs import Jobs
+
+    printed, succeeded = Jobs(address).ask("status --json" if json else "status", name)
+    console.print(printed, end="", markup=False, soft_wrap=True)
+    if not succeeded:
+        raise typer.Exit(1)
 
 
 def _watch(layout) -> None:
@@ -216,9 +233,11 @@ def clean(
     if all_:
         if not yes:
             typer.confirm(f"Delete search {name} and all its results?", abort=True)
+        from prune_search.cluster.entry import SUBMITTED
         from prune_search.search.mlflow import delete
 
         delete(layout)
+        shutil.rmtree(layout.runs / SUBMITTED / name, ignore_errors=True)
         console.print(f"deleted {name}")
         return
     found = read(layout, layout.spec())

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from prune_search.cli.console import chatter_to, console, show_json
-from prune_search.cli.options import RUNS, Address, Json, Name, Runs
+from prune_search.cli.options import RUNS, Address, Dashboard, Json, Name, Runs
 
 Trials = Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all.")]
 Time = Annotated[str | None, typer.Option("--time", help="Time budget: 90s, 30m, 2h.")]
@@ -134,8 +134,13 @@ def _plain(record) -> dict:
     return {"trial": record.number, "recipe": record.recipe, "params": record.params, "metrics": record.metrics()}
 
 
-def stop(name: Name, runs: Runs = RUNS) -> None:
+def stop(name: Name, runs: Runs = RUNS, address: Dashboard = None) -> None:
     """End a running search gracefully: trials in flight keep their last checkpoint, `resume` goes on."""
+    if address:
+        from prune_search.cluster.jobs import Jobs
+
+        console.print(Jobs(address).stop(name), end="", markup=False, soft_wrap=True)
+        return
     from prune_search.search.layout import existing
 
     layout = existing(runs, name)

@@ -99,7 +99,8 @@ def confirm(
         done: Called with a line when a run has ended.
     """
     source = _Runs(layout, records, seeds, done)
-    with execution.connected(address, max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]):
+    threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]
+    with execution.connected(address, threads, roots, spec.own_modules()):
         share, slots = execution.resources(spec.resources, address)
         slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
         options = {"share": share, "concurrency": slots, "measure": (), "stop": stop}

@@ -121,7 +121,7 @@ class Search:
         )
         self._storage = open_storage(self.layout, spec.search.storage)
         threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
-        with execution.connected(self.address, threads, roots):
+        with execution.connected(self.address, threads, roots, spec.own_modules()):
             share, slots = execution.resources(spec.resources, self.address)
             slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
             source = StudySource(

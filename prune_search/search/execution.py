@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ _ENVIRONMENT = {
 
 
 @contextmanager
-def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[None]:
+def connected(address: str | None, threads: int, roots: Sequence[str], modules: Sequence[Path] = ()) -> Iterator[None]:
     """A Ray cluster: the one this process is connected to already, the one at ``address``, or one of our own on this
     machine that ends with the block.
 
@@ -34,6 +34,10 @@ def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[N
         address: ``auto``, ``HOST:PORT``, or None.
         threads: Torch threads for a trial, set before torch is imported in the workers.
         roots: Folders from which workers import the user's modules.
+        modules: Those modules and packages themselves, sent to the nodes of a cluster at an address.
+
+    Raises:
+        UserError: Nothing answers at the address.
     """
     os.environ.update(_ENVIRONMENT)
     import ray
@@ -44,12 +48,29 @@ def connected(address: str | None, threads: int, roots: list[str]) -> Iterator[N
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     variables |= {"RAY_CHDIR_TO_TRIAL_DIR": "0"}
     variables["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment: dict[str, Any] = {"env_vars": variables}
+    if address and modules:
+        environment["py_modules"] = [str(module) for module in modules]
     options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
-    ray.init(**options, runtime_env={"env_vars": variables}, log_to_driver=False, logging_level="ERROR")
+    try:
+        ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+    except ConnectionError as error:
+        if not address:
+            raise
+        raise UserError(
+            f"--address {address}: no Ray cluster answers there: {_cause(error)}. Look at it with `ray status --address {address}`; "
+            "one that was started with a token wants RAY_AUTH_MODE=token here and on every node."
+        ) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n")[0].rstrip(".")
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from prune_search.spec.conditions import Condition
 from prune_search.spec.config import SECTIONS, TrialConfig
-from prune_search.spec.document import Document, KeyPath, dump, read_document
+from prune_search.spec.document import Document, KeyPath, dump, parse_document, read_document
 from prune_search.spec.domains import Domain, Scalar, forbid_domains, parse_domains
 from prune_search.spec.enqueue import enqueued
+from prune_search.spec.modules import import_paths, own_modules
 from prune_search.spec.overrides import apply_overrides
 from prune_search.spec.reachable import check_reachable
 from prune_search.spec.settings import (
@@ -71,6 +72,10 @@ class Spec:
     def to_yaml(self) -> str:
         """Text to keep beside a search; :func:`load_spec` reads it back equal."""
         return self.text
+
+    def own_modules(self) -> list[Path]:
+        """Modules and packages of the user's own that other machines need, from ``roots`` and the current directory."""
+        return own_modules([*import_paths(parse_document(self.text, self.name).tree)], [*self.roots, Path.cwd()])
 
 
 def load_spec(path: str | Path, overrides: Sequence[str] = (), roots: Sequence[str | Path] = ()) -> Spec:
