@@ -12,8 +12,12 @@ from importlib.metadata import version
 from pathlib import PurePosixPath
 from textwrap import indent
 
+from prune_search.cluster.entry import start_or_resume
 from prune_search.spec import Spec
 
+TOKEN = (
+    "RAY_AUTH_MODE=token"  # ray start and those who connect must agree: the first turns it on where it finds a token
+)
 HEAD_CPUS, HEAD_MEMORY, MEMORY_PER_CPU = 2, "8Gi", 4  # of Kubernetes pods; our choice
 
 
@@ -58,12 +62,7 @@ class Cluster:
         return str(PurePosixPath(self.shared) / "runs")
 
     def command(self, space: str, overrides: Sequence[str] = ()) -> str:
-        """What starts the search, or takes it up where a job before this one left it."""
-        there = ["--runs", self.runs, "--address", "auto"]
-        run = ["prune-search", "run", space, "--name", self.name, *there]
-        run += [word for override in overrides for word in ("--set", override)]
-        again = shlex.join(["prune-search", "resume", self.name, *there])
-        return f"if [ -e {shlex.quote(f'{self.runs}/{self.name}')} ]; then {again}; else {shlex.join(run)}; fi"
+        return start_or_resume(self.name, self.runs, space, overrides)
 
 
 def slurm(cluster: Cluster) -> str:
@@ -89,6 +88,8 @@ set -euo pipefail
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 address="$(getent hosts "$head" | awk '{{ print $1; exit }}'):6379"
 export RAY_USAGE_STATS_ENABLED=0
+export {TOKEN}                 # nobody else may run code there
+ray get-auth-token --generate > /dev/null  # kept in ~/.ray/auth_token, which every node must see
 
 # Starts Ray on every node, the search on the first, and ends Ray with it: all of your Ray there, so share no node with another job.
 srun --ntasks="$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
@@ -176,8 +177,8 @@ def ray_cluster(cluster: Cluster) -> str:
     workers = "".join(f"\n    - worker-{i + 1}.example.org" for i in range(max(0, cluster.nodes - 1)))
     workers = workers or " []"
     return f"""# {_title(cluster)}
-#   ray up {cluster.name}.yaml
-#   ray exec {cluster.name}.yaml {shlex.quote(cluster.command(cluster.space, cluster.overrides))} --tmux
+#   ray get-auth-token --generate && ray up {cluster.name}.yaml
+#   ray exec {cluster.name}.yaml {shlex.quote(f"export {TOKEN}; {cluster.command(cluster.space, cluster.overrides)}")} --tmux
 #   ray down {cluster.name}.yaml
 # Put in your machines and user. {cluster.shared} must be seen by all of them, {cluster.space} by the head.
 # Each needs Ray {_ray()} and prune-search in the environment that a login shell has.
@@ -188,13 +189,14 @@ provider:
   worker_ips:{workers}
 auth:
   ssh_user: me
+file_mounts: {{"~/.ray/auth_token": "~/.ray/auth_token"}} # nobody else may run code there
 setup_commands: []
 head_start_ray_commands:
   - ray stop
-  - ray start --head --port=6379 --num-cpus={cluster.cpus} --num-gpus={cluster.gpus} --autoscaling-config=~/ray_bootstrap_config.yaml
+  - {TOKEN} ray start --head --port=6379 --num-cpus={cluster.cpus} --num-gpus={cluster.gpus} --autoscaling-config=~/ray_bootstrap_config.yaml
 worker_start_ray_commands:
   - ray stop
-  - ray start --address=$RAY_HEAD_IP:6379 --num-cpus={cluster.cpus} --num-gpus={cluster.gpus}
+  - {TOKEN} ray start --address=$RAY_HEAD_IP:6379 --num-cpus={cluster.cpus} --num-gpus={cluster.gpus}
 """
 
 

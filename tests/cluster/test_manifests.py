@@ -39,6 +39,7 @@ def test_a_slurm_script_is_bash_and_starts_or_resumes_the_search(made, tmp_path)
     played = f"""
         scontrol() {{ echo first; echo second; }}
         getent() {{ echo "10.0.0.7 first"; }}
+        ray() {{ echo "$@" > {tmp_path}/token; }}
         srun() {{ printf '%s\\n' "$@"; }}
         SLURM_JOB_NODELIST=x SLURM_JOB_NUM_NODES=3
         {text}"""
@@ -46,6 +47,7 @@ def test_a_slurm_script_is_bash_and_starts_or_resumes_the_search(made, tmp_path)
     *start, last = done.stdout.splitlines()
     assert start == ["--ntasks=3", "ray", "symmetric-run", "--address", "10.0.0.7:6379", "--min-nodes", "3",
                      "--num-cpus=6", "--num-gpus=4", "--", "bash", "-c"]  # fmt: skip
+    assert (tmp_path / "token").read_text() == "get-auth-token --generate\n" and "export RAY_AUTH_MODE=token\n" in text
     shown = f"prune-search() {{ printf '%s\\n' \"$@\"; }}; {last}"
     said = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True).stdout.splitlines()
     runs = "/my shared/runs"
@@ -63,7 +65,8 @@ def test_ray_up_accepts_its_file(made):
     validate_config(whole)
     assert whole["provider"]["type"] == "local" and len(whole["provider"]["worker_ips"]) == 2
     for commands in (whole["head_start_ray_commands"], whole["worker_start_ray_commands"]):
-        assert "--num-cpus=6 --num-gpus=4" in commands[-1]
+        assert commands[-1].startswith("RAY_AUTH_MODE=token ray start") and "--num-cpus=6 --num-gpus=4" in commands[-1]
+    assert whole["file_mounts"] == {"~/.ray/auth_token": "~/.ray/auth_token"}
     assert yaml.safe_load(made("ray-cluster", "--nodes", 1))["provider"]["worker_ips"] == []
 
 
