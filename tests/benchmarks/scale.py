@@ -4,9 +4,10 @@
 
 Both hand ``--trials`` stub trials of ``--reports`` epochs to ``--concurrent`` actors that hold next to no CPU and are reused. Bare
 Tune samples at random and keeps nothing but its own files; the search asks Optuna, judges every report by ``--rule`` (early stopping:
-the reports are fewer then), tells the study and writes MLflow. Prints for each the CPU milliseconds of the driver's process for a
-report, its memory for 1,000 trials, reports a second, and for the search how long MLflow took after the last trial, and how many
-trials it has with their end.
+the reports are fewer then), tells the study and writes MLflow. The first quarter of the trials warms up (imports, actors that start);
+of the rest, prints for each the CPU milliseconds of the driver's process for a report, by how much its resident memory grows for
+1,000 trials (least squares), and reports a second; for the search also how long MLflow took after the last trial, how many trials
+it has with their end, and the longest that a call to the tracker took.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ray import tune
 
 from prune_search.cost.metrics import Report
@@ -73,19 +75,44 @@ class Stub(tune.Trainable):
 
 
 class Meter:
-    """CPU seconds, resident bytes and wall time of this process between its begin and :meth:`read`."""
+    """What this process spends from the moment that a quarter of the trials have ended until all have."""
 
-    def __init__(self) -> None:
-        self._cpu, self._rss, self._wall = time.process_time(), _resident(), time.perf_counter()
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = options
+        self._ended = self._reports = 0
+        self._seen: list[tuple[int, int, float, float, float]] = []
 
-    def read(self, trials: int, reports: int) -> dict[str, float]:
-        wall = time.perf_counter() - self._wall
+    def reported(self) -> None:
+        self._reports += 1
+
+    def ended(self) -> None:
+        self._ended += 1
+        if self._ended >= self._options.trials / 4:
+            now = (self._ended, self._reports, _resident(), time.process_time(), time.perf_counter())
+            self._seen.append(now)
+
+    def read(self) -> dict[str, float]:
+        trials, reports, memory, cpu, wall = map(np.array, zip(*self._seen))
+        number = reports[-1] - reports[0]
         return {
-            "cpu_ms_per_report": 1000 * (time.process_time() - self._cpu) / reports,
-            "mib_per_1000_trials": (_resident() - self._rss) / 2**20 / trials * 1000,
-            "reports_per_s": reports / wall,
-            "wall_s": wall,
+            "cpu_ms_per_report": 1000 * (cpu[-1] - cpu[0]) / number,
+            "mib_per_1000_trials": 1000 * np.polyfit(trials, memory / 2**20, 1)[0],
+            "reports_per_s": number / (wall[-1] - wall[0]),
+            "reports": self._reports,
         }
+
+
+class Told(tune.Callback):
+    """Tells a meter what Tune sees."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+
+    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict, **info: Any) -> None:
+        self._meter.reported()
+
+    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        self._meter.ended()
 
 
 def _resident() -> int:
@@ -94,7 +121,7 @@ def _resident() -> int:
 
 def bare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     config = {"number": tune.uniform(0, 1), "config": {"training": {"epochs": options.reports}}}
-    meter = Meter()
+    meter = Meter(options)
     tune.Tuner(
         tune.with_resources(Stub, {"cpu": 0.01}),
         param_space=config,
@@ -105,10 +132,11 @@ def bare(options: argparse.Namespace, folder: Path) -> dict[str, float]:
             name="bare",
             storage_path=str(folder),
             verbose=0,
+            callbacks=[Told(meter)],
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),
     ).fit()
-    return meter.read(options.trials, options.trials * options.reports)
+    return meter.read()
 
 
 def ours(options: argparse.Namespace, folder: Path) -> dict[str, float]:
@@ -125,20 +153,33 @@ def ours(options: argparse.Namespace, folder: Path) -> dict[str, float]:
         text = text.replace(word.upper(), str(getattr(options, word)))
     space = folder / "scale.yaml"
     space.write_text(text.replace("EPOCHS", str(options.reports)))
-    search = Search(space, runs=folder / "runs", name="scale")
-    ended, reported = [], []
+    search, meter = Search(space, runs=folder / "runs", name="scale"), Meter(options)
+    ended, told = [], []
     note_end, note_report = search._ended, search._reported
-    search._ended = lambda job, how: (ended.append(time.perf_counter()), note_end(job, how))
-    search._reported = lambda job, report: (reported.append(job.number), note_report(job, report))
-    meter = Meter()
+
+    def at_end(job: Any, how: Any) -> None:
+        note_end(job, how)
+        meter.ended()
+        ended.append(time.perf_counter())
+
+    def at_report(job: Any, report: Report) -> None:
+        begun = time.perf_counter()
+        note_report(job, report)
+        told.append(time.perf_counter() - begun)
+        meter.reported()
+
+    search._ended, search._reported = at_end, at_report
     search.run()
     done = time.perf_counter()
-    found = meter.read(options.trials, len(reported))
     tracker = open_tracker(search.layout, search.spec)
     known = tracker.known()
     tracker.close()
     whole = sum(info.status == "FINISHED" and info.last_epoch is not None for info in known.values())
-    return found | {"reports": len(reported), "mlflow_after_s": done - ended[-1], "trials_in_mlflow": whole}
+    return meter.read() | {
+        "mlflow_after_s": done - ended[-1],
+        "trials_in_mlflow": whole,
+        "longest_call_ms": 1000 * max(told),
+    }
 
 
 def main() -> None:
