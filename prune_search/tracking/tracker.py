@@ -1,54 +1,34 @@
-"""The search's one writer to MLflow: calls are queued, a thread carries them out, nobody waits or fails."""
+"""The search's one writer to MLflow: another process does the work, nobody waits or fails."""
 
 from __future__ import annotations
 
+import itertools
 import logging
+import os
 import queue
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from prune_search.cost.metrics import Report
 from prune_search.tracking import runs as names
-from prune_search.tracking.connection import Connection
-from prune_search.tracking.retry import Patience, Retry
+from prune_search.tracking.channel import GONE, End, channel
+from prune_search.tracking.retry import Retry
 from prune_search.tracking.runs import Row, RunInfo, Wanted
-from prune_search.tracking.store import Store
 from prune_search.tracking.uris import absolute
 
-ROWS_PER_BATCH = 40  # of some 23 metrics: one batch of MLflow's
-
-
-@dataclass(frozen=True)
-class _Every:
-    """In the place of a trial's number: the entry concerns all of them."""
-
-
-@dataclass(frozen=True)
-class _Call:
-    what: str
-    number: int | None | _Every
-    run: Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class _Log:
-    number: int | None
-    row: Row
+FLUSH = "flush"
 
 
 class Tracker:
     """Writes one search to MLflow. To be used by the driver alone.
 
-    Every method but :meth:`known`, :meth:`flush` and :meth:`close` only puts an entry into a queue. One
-    thread imports mlflow, opens the store and works the queue off, each run's entries in order. While MLflow is
-    away they wait; what fails although it answers is tried again (:class:`Retry`), then logged as a warning and
-    counted. The search goes on in any case. What still waits when it ends is counted, too; resuming the search
-    writes it, as :meth:`known` tells what is missing.
+    Every method but :meth:`known`, :meth:`flush` and :meth:`close` only puts an entry into a queue. Another process imports mlflow
+    and carries the entries out, each run's in order (:mod:`prune_search.tracking.writer`): MLflow takes milliseconds of CPU for a
+    report. While MLflow is away they wait; what fails although it answers is tried again (:class:`Retry`), then logged as a warning
+    and counted. If the process dies, another one takes over. The search goes on in any case. What still waits when it ends is
+    counted, too; resuming the search writes it, as :meth:`known` tells what is missing.
 
     Args:
         uri: MLflow tracking URI. A relative SQLite path is relative to the current directory; its folders and
@@ -71,23 +51,23 @@ class Tracker:
         retry: Retry | None = None,
     ) -> None:
         self._search, self._logger = search, log
+        environment = {name: value for name, value in os.environ.items() if name.startswith("MLFLOW_")}
         place = artifacts and artifacts.absolute()
-        connection = Connection(absolute(uri), experiment, place, log)
-        self._patience, self._store = Patience(retry or Retry(), connection.alive, log), Store(connection, search)
-        self._queue: queue.SimpleQueue[_Call | _Log | threading.Event | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._thread.start()
+        self._end = End((environment, absolute(uri), experiment, search, place, retry), log)
+        self._channel = channel()
+        self._number = self._channel.join(self._end)
+        self._tokens = itertools.count()
+        self._closed, self._left = False, 0
 
     @property
     def failures(self) -> int:
         """Entries that were given up so far."""
-        return self._patience.failures
+        return self._end.failures + self._left
 
     def start_search(self, params: Mapping[str, Any], tags: Mapping[str, str], description: str) -> None:
         """Create the parent run, or take up the one that this search has."""
         own = {names.ROLE: "search", names.SEARCH: self._search, names.NOTE: description}
-        wanted = Wanted(self._search, dict(params), {**tags, **own}, _now())
-        self._call("starting the search", None, partial(self._store.start, None, wanted))
+        self._tell("start_search", Wanted(self._search, dict(params), {**tags, **own}, _now()))
 
     def start_trial(self, number: int, name: str, params: Mapping[str, Any]) -> None:
         """Create the child run of a trial, or set the one that it has back to RUNNING.
@@ -98,16 +78,15 @@ class Tracker:
             params: Flattened sampled values. Those that the run already has are not written again.
         """
         tags = {names.ROLE: "trial", names.SEARCH: self._search, names.TRIAL: str(number)}
-        wanted = Wanted(name, dict(params), tags, _now())
-        self._call(f"starting trial {number}", number, partial(self._store.start, number, wanted))
+        self._tell("start_trial", number, Wanted(name, dict(params), tags, _now()))
 
     def log(self, number: int, report: Report) -> None:
         """Write an epoch's report; one of an epoch that the run already has is skipped."""
-        self._queue.put(_Log(number, Row(report.epoch, report.metrics(), _now(), report=True)))
+        self._tell("log", number, Row(report.epoch, report.metrics(), _now(), report=True))
 
     def log_metrics(self, number: int | None, metrics: Mapping[str, float], step: int) -> None:
         """Write metrics of a trial, or of the search (None), whatever was written before."""
-        self._queue.put(_Log(number, Row(step, dict(metrics), _now())))
+        self._tell("log", number, Row(step, dict(metrics), _now()))
 
     def end_trial(self, number: int, state: str, reason: str | None = None, rounds: str | None = None) -> None:
         """End a trial's run.
@@ -122,32 +101,32 @@ class Tracker:
             ValueError: for another state.
         """
         _one_of(state, names.STATUS)
-        self._call(f"ending trial {number}", number, partial(self._store.end_trial, number, state, reason, rounds))
+        self._tell("end_trial", number, state, reason, rounds)
 
     def end_search(self, status: str = "FINISHED") -> None:
         """End the parent run as FINISHED, FAILED or KILLED; ValueError for another status."""
         _one_of(status, names.ENDED)
-        self._call("ending the search", None, partial(self._store.end_search, status))
+        self._tell("end_search", status)
 
     def set_front(self, numbers: Iterable[int]) -> None:
         """Tag the completed trials: these are on the front, the others not; only changes are written."""
-        self._call("tagging the front", _Every(), partial(self._store.set_front, frozenset(numbers)))
+        self._tell("set_front", frozenset(numbers))
 
     def set_tags(self, number: int | None, tags: Mapping[str, str]) -> None:
         """Set tags of a trial's run, or of the search's (None)."""
-        self._call("setting tags", number, partial(self._store.tag, number, dict(tags)))
+        self._tell("set_tags", number, dict(tags))
 
     def log_artifact(self, number: int | None, path: Path, folder: str | None = None) -> None:
         """Upload a file, or what is in a folder. It must stay as it is until :meth:`flush` returns True."""
-        self._call(f"uploading {path.name}", number, partial(self._store.artifact, number, path.absolute(), folder))
+        self._tell("log_artifact", number, path.absolute(), folder)
 
     def log_text(self, number: int | None, text: str, file: str) -> None:
         """Upload ``text`` as the file ``file``, which may name folders."""
-        self._call(f"uploading {file}", number, partial(self._store.text, number, text, file))
+        self._tell("log_text", number, text, file)
 
     def sweep(self) -> None:
         """End all runs of this search that are still RUNNING, whoever started them, as interrupted."""
-        self._call("sweeping", _Every(), self._store.sweep)
+        self._tell("sweep")
 
     def known(self, search: str | None = None, timeout: float = 120.0) -> dict[int, RunInfo]:
         """The trials that MLflow has of a search (None: this one) of this experiment, by number.
@@ -155,61 +134,49 @@ class Tracker:
         Waits for everything queued before. Empty when MLflow is away or takes over ``timeout`` seconds:
         writing it all once more is harmless.
         """
-        found: dict[int, RunInfo] = {}
-        self._call("reading runs", _Every(), lambda: found.update(self._store.known(search or self._search)))
-        return dict(sorted(found.items())) if self.flush(timeout) else {}
+        token, reply = self._expect()
+        self._tell("known", token, search)
+        whole = self.flush(timeout)
+        del self._end.replies[token]
+        return dict(sorted(reply.get().items())) if whole and not reply.empty() else {}
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything queued so far was carried out or given up; False after ``timeout`` s."""
-        done = threading.Event()
-        self._queue.put(done)
-        return self._thread.is_alive() and done.wait(timeout)
+        token, reply = self._expect()
+        try:
+            if self._closed or not self._channel.alive:
+                return False
+            self._tell(FLUSH, token)
+            return reply.get(timeout=timeout) is not GONE
+        except queue.Empty:
+            return False
+        finally:
+            del self._end.replies[token]
 
     def close(self, timeout: float = 60.0) -> bool:
-        """Flush, then end the thread. What is still queued after ``timeout`` seconds is given up and counted;
-        what is queued later is dropped.
+        """Flush, then end. What is still queued after ``timeout`` seconds is given up and counted; what is queued later is dropped.
 
         Returns:
             Whether everything queued was carried out or given up by the usual rules.
         """
-        finished = not self._thread.is_alive() or self.flush(timeout)
-        self._patience.stop.set()
-        self._queue.put(None)
-        self._thread.join(timeout if finished else 1.0)
+        if self._closed:
+            return not self._left
+        finished = self.flush(timeout)
+        self._closed = True
+        self._left = sum(method != FLUSH for method, _ in self._end.unwritten.copy())
+        self._channel.leave(self._number)
         if self.failures:
             self._logger.warning("MLflow lacks %d entries of search '%s'.", self.failures, self._search)
         return finished
 
-    def _call(self, what: str, number: int | None | _Every, run: Callable[[], Any]) -> None:
-        self._queue.put(_Call(what, number, run))
+    def _tell(self, method: str, *arguments: Any) -> None:
+        if not self._closed:
+            self._channel.tell(self._number, self._end, (method, arguments))
 
-    def _work(self) -> None:
-        rows: dict[int | None, list[Row]] = {}
-        while True:
-            try:
-                entry = self._queue.get(block=not rows)
-            except queue.Empty:
-                self._write(rows, list(rows))
-                continue
-            if isinstance(entry, _Log):
-                rows.setdefault(entry.number, []).append(entry.row)
-                if len(rows[entry.number]) == ROWS_PER_BATCH:
-                    self._write(rows, [entry.number])
-            elif isinstance(entry, _Call):
-                self._write(rows, list(rows) if isinstance(entry.number, _Every) else [entry.number])
-                self._patience.call(entry.what, 1, entry.run)
-            else:
-                self._write(rows, list(rows))
-                if entry is None:
-                    return
-                entry.set()
-
-    def _write(self, rows: dict[int | None, list[Row]], numbers: list[int | None]) -> None:
-        for number in numbers:
-            if number in rows:
-                batch = rows.pop(number)
-                what = "writing metrics" + ("" if number is None else f" of trial {number}")
-                self._patience.call(what, len(batch), partial(self._store.log, number, batch))
+    def _expect(self) -> tuple[int, queue.SimpleQueue[Any]]:
+        token = next(self._tokens)
+        reply = self._end.replies[token] = queue.SimpleQueue()
+        return token, reply
 
 
 def _now() -> int:

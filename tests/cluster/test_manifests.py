@@ -47,7 +47,7 @@ def test_a_slurm_script_is_bash_and_starts_or_resumes_the_search(made, tmp_path)
     *start, last = done.stdout.splitlines()
     assert start == ["--ntasks=3", "ray", "symmetric-run", "--address", "10.0.0.7:6379", "--min-nodes", "3",
                      "--num-cpus=6", "--num-gpus=4", "--", "bash", "-c"]  # fmt: skip
-    assert (tmp_path / "token").read_text() == "get-auth-token --generate\n" and "export RAY_AUTH_MODE=token\n" in text
+    assert (tmp_path / "token").read_text() == "get-auth-token --generate\n" and "export RAY_AUTH_MODE=token " in text
     shown = f"prune-search() {{ printf '%s\\n' \"$@\"; }}; {last}"
     said = subprocess.run(["bash", "-c", shown], capture_output=True, text=True, check=True).stdout.splitlines()
     runs = "/my shared/runs"
