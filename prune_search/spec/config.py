@@ -145,6 +145,8 @@ class TrainingConfig(Strict):
             might decide something anew at each step (Python's random numbers, a counter) that a graph would repeat.
         channels_last: Whether convolutions keep the channels of a position side by side in memory, as a GPU's matrix units
             want them; ``auto``: on a GPU, not with a model of the user's own, which might ``view`` maps as they lay before.
+        sync_batchnorm: Whether several workers on GPUs normalise by the statistics of the whole batch instead of their own share's.
+            torch's SyncBatchNorm takes no tensors of a CPU: nothing changes there.
     """
 
     epochs: int = Field(ge=1)
@@ -160,6 +162,7 @@ class TrainingConfig(Strict):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     cuda_graphs: bool | Literal["auto"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
+    sync_batchnorm: bool = False
 
     @field_validator("loss", "metric")
     @classmethod

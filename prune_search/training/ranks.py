@@ -8,7 +8,7 @@ construction, also where their devices round differently.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 T = TypeVar("T")
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @dataclass(frozen=True)
@@ -87,21 +88,39 @@ class Ranks:
         return [dealt[i % self.size][i // self.size].to(device) for i in range(len(items))]
 
     @contextmanager
-    def parallel(self, model: nn.Module) -> Iterator[nn.Module]:
+    def parallel(self, model: nn.Module, synchronized: bool = False) -> Iterator[nn.Module]:
         """The model as it is trained: under DDP its gradients are averaged over ranks, its buffers are the first rank's
         before every forward pass and in the end. For as long as no parameter is replaced, frozen or thawed; keep no
         reference to it beyond that, it would go on averaging.
+
+        Args:
+            synchronized: Batch norm takes its statistics over all ranks; GPUs only.
         """
         if self.size == 1:
             yield model
             return
-        yield DistributedDataParallel(model, static_graph=True)
+        with _synchronized(model) if synchronized else nullcontext():
+            yield DistributedDataParallel(model, static_graph=True)
         buffers = self.share(lambda: dict(model.named_buffers()))
         for name, buffer in model.named_buffers():
             buffer.copy_(buffers[name])
 
 
 SOLO = Ranks()
+
+
+@contextmanager
+def _synchronized(model: nn.Module) -> Iterator[None]:
+    """Plain batch norms are torch's SyncBatchNorm for as long, the same modules: nobody's references to them break."""
+    norms = [(module, type(module)) for module in model.modules() if type(module) in BATCH_NORMS]
+    for norm, _ in norms:
+        norm.__class__, norm.process_group = nn.SyncBatchNorm, None
+    try:
+        yield
+    finally:
+        for norm, kind in norms:
+            norm.__class__ = kind
+            del norm.process_group
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class Trial:
         graphs, last = training.cuda_graphs, training.channels_last
         replays = not own and not is_import_path(training.loss) if graphs == "auto" else graphs
         self._replays = replays and on_gpu and ranks.size == 1
+        self._synchronized = training.sync_batchnorm and on_gpu
         self._channels_last = on_gpu and not own if last == "auto" else last
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
@@ -200,7 +201,7 @@ class Trial:
     def stepping(self) -> Iterator[Callable[[Tensor, Tensor], Tensor]]:
         """:meth:`step`, as a CUDA graph where that is safe and was possible so far."""
         if not self._replays or not self.pruner.replayable:
-            with self.ranks.parallel(self.model) as self._trained:
+            with self.ranks.parallel(self.model, self._synchronized) as self._trained:
                 yield self.step
             self._trained = self.model
             return

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from prune_search.tracking import Tracker
+from prune_search.tracking.connection import open_client
 
 
 def begin(tracker: Tracker, *trials: int) -> None:
@@ -200,9 +201,10 @@ def test_more_params_than_one_batch(tracker, runs):
     assert runs("search")[0].data.params == {f"key.{i}": str(i) for i in range(201)}
 
 
-def test_mlflow_says_nothing_on_the_console(tracker, capfd):
+def test_mlflow_says_nothing_on_the_console(tracker, uri, capfd):
     begin(tracker(), 0)
     assert tracker().flush(60)
+    open_client(uri, logging.getLogger("tracking-test"))
     logging.getLogger("mlflow.store").warning("loud at postgresql://me:word@host/db")
     logging.getLogger("alembic.runtime.migration").warning("loud")
     assert "loud" not in "".join(capfd.readouterr())

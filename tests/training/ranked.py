@@ -7,6 +7,8 @@ import traceback
 import weakref
 from typing import NamedTuple
 
+import torch
+
 from prune_search.spec.config import TrialConfig
 
 
@@ -36,8 +38,6 @@ def _free_ports(number):
 
 
 def _member(rank, meetings, jobs, results):
-    import torch
-
     from prune_search.training.ranks import join, leave
 
     torch.set_num_threads(1)
@@ -126,3 +126,20 @@ def released(ranks, plain):
         averaging = weakref.ref(trial._trained)
         before = averaging() is not trial.model
     return before, averaging() is None
+
+
+def synchronized(ranks):
+    """What DDP says to synchronized batch norms of a CPU, what is left of them, and whether they compute as before."""
+    from torch import nn
+
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3))
+    images = torch.randn(4, 1, 6, 6)
+    before = model.eval()(images)
+    try:
+        with ranks.parallel(model.train(), synchronized=True):
+            refused = ""
+    except ValueError as error:
+        refused = str(error)
+    same = torch.equal(model.eval()(images), before)
+    return refused, type(model[1]).__name__, same, sorted(vars(model[1])) == sorted(vars(nn.BatchNorm2d(3)))

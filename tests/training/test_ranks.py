@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from training.ranked import released, run, trained, validated
+from training.ranked import released, run, synchronized, trained, validated
 from training.test_trial import PLAIN
 
 from prune_search.pruning.presets import PRESETS
@@ -44,6 +44,7 @@ def jobs():
         "parity": (trained, PARITY),
         "validation": (validated, few_epochs("dense")),
         "released": (released, PARITY),
+        "synchronized": (synchronized,),
     }
 
 
@@ -92,3 +93,9 @@ def test_ranks_divide_a_batch_in_equal_parts():
 
 def test_what_averages_gradients_ends_with_its_epoch(answers):
     assert set(answers["released"]) == {(True, True)}
+
+
+def test_batch_norm_is_torchs_synchronized_one_while_it_trains(answers):
+    """It takes no tensors of a CPU: that it is asked, and leaves no trace, is all that can be seen without GPUs."""
+    expected = ("SyncBatchNorm layers only work with GPU modules", "BatchNorm2d", True, True)
+    assert answers["synchronized"] == [expected] * len(answers["synchronized"])
