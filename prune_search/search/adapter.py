@@ -100,6 +100,12 @@ class Scheduler(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         return TrialScheduler.CONTINUE if self._adapter.goes_on(trial.trial_id, result) else TrialScheduler.STOP
 
+    def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
+        """Forget what Tune keeps of every metric's last values, a third of a trial's memory: nobody asks for it any more."""
+        trial.metric_n_steps.clear()
+        trial.metric_analysis.clear()
+        trial.run_metadata.invalidate_cache()
+
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """As Tune's own, without looking at trials that have ended."""
         waiting = [

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from ray.tune.experiment import Trial
 
+from prune_search.search.adapter import Adapter, Scheduler
 from prune_search.search.execution import Share
 from prune_search.search.nodes import Node
 
@@ -43,3 +45,13 @@ def test_what_would_break_a_search_is_named():
     for name, (value, said) in broken.items():
         (problem,) = replace(fine, **{name: value}).problems(own)
         assert problem.startswith(said)
+
+
+def test_tunes_memory_of_a_trial_that_has_ended_is_let_go():
+    trial = Trial("trial", stub=True)
+    trial.run_metadata.update_metric("number", 1.0)
+    before = trial.run_metadata.get_json_state()
+    assert trial.metric_n_steps and trial.metric_analysis
+    Scheduler(Adapter(None, lambda: False, {}, dict)).on_trial_complete(None, trial, {})
+    assert not trial.metric_n_steps and not trial.metric_analysis
+    assert len(trial.run_metadata.get_json_state()) < len(before)
