@@ -156,6 +156,7 @@ def export(
     """Write one network as files that run without this package, each verified in a process of its own."""
     from prune_search.export.trial import export_trial
     from prune_search.export.verify import ExportError
+    from prune_search.search import kept
     from prune_search.search.layout import existing
     from prune_search.search.mlflow import register_trial
     from prune_search.search.pick import choose
@@ -170,6 +171,7 @@ def export(
     spec = layout.spec()
     found = read(layout, spec)
     record = choose(found, trial=trial, where=where, minimize=minimize, maximize=maximize)
+    kept.fetch(layout, spec, record.number, patience=0.0)
     formats = [part.strip() for part in format.split(",") if part.strip()]
     try:
         with import_roots(spec.roots):
@@ -226,6 +228,7 @@ def clean(
     """Free space: delete checkpoints of trials that are not on the front (results stay), or with --all everything."""
     from prune_search.search.layout import existing
     from prune_search.search.results import read
+    from prune_search.training.remote import remove
 
     layout = existing(runs, name)
     if layout.driven():
@@ -240,7 +243,8 @@ def clean(
         shutil.rmtree(layout.runs / SUBMITTED / name, ignore_errors=True)
         console.print(f"deleted {name}")
         return
-    found = read(layout, layout.spec())
+    spec = layout.spec()
+    found = read(layout, spec)
     keep = {record.number for record in found.front} | {r.number for r in found.records if r.state == "running"}
     freed = 0
     for record in found.records:
@@ -248,6 +252,7 @@ def clean(
             for file in layout.trial(record.number).glob("*.safetensors"):
                 freed += file.stat().st_size
                 file.unlink()
+            freed += remove(layout.remote(spec.resources.storage, layout.trial(record.number)))
     for folder in layout.folder.glob("ray*"):
         freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         shutil.rmtree(folder)

@@ -49,7 +49,8 @@ class Adapter(Searcher):
         if isinstance(job, Wait):
             return None
         self._jobs[trial_id] = job
-        return {**self._shared, "number": job.number, "folder": str(job.folder), "config": self._prepare(job.config)}
+        where = {"folder": str(job.folder), "remote": job.remote}
+        return {**self._shared, **where, "number": job.number, "config": self._prepare(job.config)}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         report = _report(result)

@@ -12,16 +12,17 @@ from prune_search.search.layout import Layout
 from prune_search.search.results import TEST_ACCURACY, Found, Record, control_of
 from prune_search.tracking import Tracker
 from prune_search.training.files import CHECKPOINT
+from prune_search.training.remote import at_hand
 
 if TYPE_CHECKING:
     from prune_search.search.confirm import Confirmed
 
 
-def test_accuracy(jobs: list[tuple[dict[str, Any], str]], gpus: float) -> list[float]:
+def test_accuracy(jobs: list[tuple[dict[str, Any], str, str | None]], gpus: float) -> list[float]:
     """Test accuracy of trained trials, from their checkpoints. Runs where the resources are, as one Ray task.
 
     Args:
-        jobs: (plain configuration, folder with the checkpoint) of each.
+        jobs: (plain configuration, folder with the checkpoint, URL of its copy or None) of each.
         gpus: Above 0 the networks run on a GPU.
     """
     from prune_search.spec.config import TrialConfig
@@ -30,17 +31,18 @@ def test_accuracy(jobs: list[tuple[dict[str, Any], str]], gpus: float) -> list[f
     from prune_search.training.trial import Trial
 
     values = []
-    for plain, folder in jobs:
+    for plain, folder, url in jobs:
         config = TrialConfig.from_dict(plain)
         device = "cuda" if gpus else "cpu"
         data = cached_data(config.data, device)
-        trial = Trial(config, data, Path(folder), device=device)
+        with at_hand(Path(folder), url) as here:
+            trial = Trial(config, data, here, device=device)
         test = data.test()
         values.append(evaluate(trial.removed().to(device), data, test, trial.loss, trial.metric)[1])
     return values
 
 
-def on_cluster(jobs: list[tuple[dict[str, Any], str]], cpus: float, gpus: float) -> list[float]:
+def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float) -> list[float]:
     """:func:`test_accuracy` in a worker of the connected Ray cluster."""
     import ray
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.cost.metrics import Report
-from prune_search.search import closing, execution
+from prune_search.search import closing, execution, kept
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
@@ -98,7 +98,8 @@ def confirm(
     Args:
         done: Called with a line when a run has ended.
     """
-    source = _Runs(layout, records, seeds, done)
+    kept.claim(layout, spec)
+    source = _Runs(layout, records, seeds, done, spec.resources.storage)
     threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]
     with execution.connected(address, threads, roots, spec.own_modules()):
         share, slots = execution.resources(spec.resources, address)
@@ -151,7 +152,14 @@ def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
 class _Runs:
     """A source of jobs: every record on every seed, those without a result yet; the longest first, so that none ends alone."""
 
-    def __init__(self, layout: Layout, records: Sequence[Record], seeds: int, done: Callable[[str], None]):
+    def __init__(
+        self,
+        layout: Layout,
+        records: Sequence[Record],
+        seeds: int,
+        done: Callable[[str], None],
+        storage: str | None,
+    ):
         self.all: list[Job] = []
         seconds: dict[int, float] = {}
         for seed in range(FIRST_SEED, FIRST_SEED + seeds):
@@ -159,7 +167,8 @@ class _Runs:
                 folder = layout.confirmed(record.number, seed)
                 name = f"#{record.number:03d} {record.recipe}, seed {seed}"
                 seconds[len(self.all)] = record.report.device_seconds
-                self.all.append(Job(len(self.all), {**record.config, "seed": seed}, folder, name))
+                config, url = {**record.config, "seed": seed}, layout.remote(storage, folder)
+                self.all.append(Job(len(self.all), config, folder, name, remote=url))
         self.waiting = [job for job in self.all if not (job.folder / RESULT).exists()]
         self.waiting.sort(key=lambda job: -seconds[job.number])
         self._done = done
@@ -204,7 +213,8 @@ def _test(jobs: Sequence[Job], share: execution.Share) -> None:
         result = _result(job.folder)
         if result and result["state"] == "completed" and TEST_ACCURACY not in result["metrics"]:
             waiting.append((job, result))
-    values = closing.on_cluster([(job.config, str(job.folder)) for job, _ in waiting], share.cpus, share.gpus)
+    jobs = [(job.config, str(job.folder), job.remote) for job, _ in waiting]
+    values = closing.on_cluster(jobs, share.cpus, share.gpus)
     for (job, result), value in zip(waiting, values, strict=True):
         result["metrics"][TEST_ACCURACY] = value
         write_json(job.folder / RESULT, result)

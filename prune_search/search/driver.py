@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from prune_search.cost.metrics import MEASURED, Report
-from prune_search.search import closing, execution
+from prune_search.errors import UserError
+from prune_search.search import closing, execution, kept
 from prune_search.search import layout as layouts
 from prune_search.search.asking.first import first_trials
 from prune_search.search.jobs import Ended, Job
@@ -44,7 +45,7 @@ class Search:
         address: A Ray cluster, ``auto`` or ``HOST:PORT``; None runs on this machine.
 
     Raises:
-        UserError: The name is taken, or the YAML has a mistake.
+        UserError: The name is taken, the YAML has a mistake, or one cannot write to ``resources.storage``.
     """
 
     def __init__(
@@ -59,6 +60,11 @@ class Search:
         first = first_trials(self.spec, Path(runs))
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self.layout = layouts.new(Path(runs), name or f"{self.spec.name}-{stamp}")
+        try:
+            kept.claim(self.layout, self.spec, new=True)
+        except UserError:
+            self.layout.folder.rmdir()
+            raise
         self.layout.space.write_text(self.spec.to_yaml())
         roots = [str(root) for root in self.spec.roots]
         origin = {"roots": roots, "versions": versions(*PACKAGES), "platform": platform.platform()}
@@ -76,6 +82,7 @@ class Search:
         self = cls.__new__(cls)
         self.layout = layouts.existing(Path(runs), name)
         spec = self.layout.spec()
+        kept.claim(self.layout, spec)
         changed = {key: value for key, value in search.items() if value is not None}
         settings = spec.search.model_validate({**spec.search.model_dump(), **changed})
         self.spec = replace(spec, search=settings)
@@ -161,6 +168,8 @@ class Search:
             finished = not any(record.state == "running" for record in found.records) and not self._asked_to_stop
             progress.running.clear()
             progress.update(Tally.of(found))
+            for record in found.front:
+                kept.fetch(self.layout, spec, record.number)
             if not self._asked_to_stop:
                 progress.phase = "testing the front"
                 found = self._test(found, share)
@@ -241,7 +250,9 @@ class Search:
         study = self._source.study
         tested = dict(study.user_attrs.get(TEST_ACCURACY, {}))
         missing = [record for record in found.front if str(record.number) not in tested]
-        jobs = [(record.config, str(self.layout.trial(record.number))) for record in missing]
+        folders = [self.layout.trial(record.number) for record in missing]
+        urls = [self.layout.remote(self.spec.resources.storage, folder) for folder in folders]
+        jobs = [(record.config, str(folder), url) for record, folder, url in zip(missing, folders, urls, strict=True)]
         for record, value in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
             tested[str(record.number)] = value
         study.set_user_attr(TEST_ACCURACY, tested)

@@ -19,6 +19,7 @@ class Job:
         params: Sampled values by name, as shown in MLflow.
         folder: Where the trial keeps checkpoint and reports.
         name: For people, such as ``#007 dyprune``.
+        remote: URL of the folder's copy, where ``resources.storage`` is set.
     """
 
     number: int
@@ -26,6 +27,7 @@ class Job:
     folder: Path
     name: str
     params: dict[str, Any] = field(default_factory=dict)
+    remote: str | None = None
 
 
 @dataclass(frozen=True)

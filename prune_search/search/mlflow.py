@@ -16,6 +16,7 @@ from prune_search.search.layout import Layout
 from prune_search.search.storage import open_storage
 from prune_search.spec import Spec
 from prune_search.tracking import Tracker, delete_runs, redacted, register, resolve
+from prune_search.training.remote import remove
 
 log = logging.getLogger("prune_search")
 SCHEME = "models:/"
@@ -73,9 +74,10 @@ def register_trial(layout: Layout, spec: Spec, model: str, folder: Path, number:
 
 
 def delete(layout: Layout) -> None:
-    """Delete a search: its study, its folder, and its MLflow runs (MLflow keeps them as deleted)."""
+    """Delete a search: its study, its folder, the copies of it, and its MLflow runs (MLflow keeps them as deleted)."""
     spec = layout.spec()
     delete_runs(tracking_uri(layout, spec), spec.name, layout.name)
+    remove(layout.remote(spec.resources.storage, layout.folder))
     if spec.search.storage is not None:
         optuna.delete_study(study_name=layout.name, storage=open_storage(layout, spec.search.storage))
     shutil.rmtree(layout.folder)

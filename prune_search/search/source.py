@@ -22,7 +22,8 @@ from prune_search.search.layout import Layout
 from prune_search.search.storage import open_study
 from prune_search.spec import Spec
 from prune_search.spec.space import base_name
-from prune_search.training.files import read_reports
+from prune_search.training.files import ERROR, REPORTS, read_reports
+from prune_search.training.remote import pull
 
 ENDED = "ended"
 BEGUN = "begun"
@@ -95,7 +96,7 @@ class StudySource:
         if self._asker.threaded:
             self._ahead()
         asked.trial.set_user_attr(BEGUN, True)
-        job = job_of(self.layout, number, asked.config, asked.trial.params)
+        job = job_of(self.layout, number, asked.config, asked.trial.params, self.spec.resources.storage)
         self._started(job)
         return job
 
@@ -128,7 +129,8 @@ class StudySource:
         self._reported(job, report)
 
     def end(self, job: Job, ended: Ended) -> None:
-        """Tell the study; a result that is not finite in any objective is a failure."""
+        """Tell the study, once the trial's reports are in its folder here; a result that is not finite in any objective is a failure."""
+        pull(job.remote, job.folder, (REPORTS, ERROR))
         values = [getattr(ended.report, name, None) for name in self.spec.objectives] if ended.report else []
         finite = bool(values) and all(value is not None and math.isfinite(value) for value in values)
         if ended.state == "completed" and not finite:
@@ -160,17 +162,22 @@ class StudySource:
             self._asker.tell(trial.number, trial.values if ended and ended.state == "completed" else None)
         if CONFIG not in trial.user_attrs:
             return
-        config = json.loads(trial.user_attrs[CONFIG])
-        for report in read_reports(self.layout.trial(trial.number)):
+        config, folder = json.loads(trial.user_attrs[CONFIG]), self.layout.trial(trial.number)
+        if not trial.state.is_finished():
+            pull(self.layout.remote(self.spec.resources.storage, folder), folder, (REPORTS,))
+        for report in read_reports(folder):
             self._judge.verdict(trial.number, config, report, -1)
         if trial.state.is_finished():
             self._judge.ended(trial.number, config, ended.report if ended and _whole(ended) else None)
 
 
-def job_of(layout: Layout, number: int, config: dict[str, Any], params: Mapping[str, Any]) -> Job:
-    """The job of a trial of a search."""
+def job_of(
+    layout: Layout, number: int, config: dict[str, Any], params: Mapping[str, Any], storage: str | None = None
+) -> Job:
+    """The job of a trial of a search; ``storage`` is ``resources.storage``."""
     shown = {base_name(name): value for name, value in params.items()}
-    return Job(number, config, layout.trial(number), f"#{number:03d} {recipe_name(config, shown)}", shown)
+    folder, name = layout.trial(number), f"#{number:03d} {recipe_name(config, shown)}"
+    return Job(number, config, folder, name, shown, layout.remote(storage, folder))
 
 
 def recipe_name(config: Mapping[str, Any], params: Mapping[str, Any]) -> str:

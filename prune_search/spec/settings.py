@@ -176,19 +176,28 @@ class ResourcesConfig(Strict):
     """What one trial holds: ``workers`` processes that train it together, each with its share of every batch.
 
     ``gpus_per_worker``: ``auto`` is 0 without GPUs. ``placement``: ``pack`` the workers of a trial on one node where they fit, or
-    ``spread`` them over nodes.
+    ``spread`` them over nodes. ``storage``: where the nodes share no file system, an absolute path or URL for fsspec (s3://, gs://, ...)
+    under which trials keep a copy of their folders; null: every node sees the runs directory.
     """
 
     workers: int = Field(1, ge=1)
     cpus_per_worker: float = Field(1.0, gt=0)
     gpus_per_worker: int | float | Literal["auto"] = "auto"
     placement: Literal["pack", "spread"] = "pack"
+    storage: str | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> ResourcesConfig:
         if self.workers > 1 and self.gpus_per_worker != "auto" and 0 < self.gpus_per_worker < 1:
             raise ValueError("a whole gpus_per_worker with several workers; NCCL does not share a GPU")
         return self
+
+    @field_validator("storage")
+    @classmethod
+    def _place(cls, value: str | None) -> str | None:
+        if value is not None and "://" not in value and not value.startswith("/"):
+            raise ValueError("null, an absolute path, or a URL such as s3://bucket/folder")
+        return value
 
     @field_validator("gpus_per_worker", mode="before")
     @classmethod

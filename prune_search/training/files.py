@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TypeVar
 
 from prune_search.cost.metrics import Report
 
@@ -16,21 +17,29 @@ CONFIG = "config.json"
 ERROR = "error.txt"
 REPORTS = "reports.jsonl"
 AWAY = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.ETIMEDOUT)
+T = TypeVar("T")
 
 
-def patiently(write: Callable[[], None], patience: float = 900.0, pause: float = 1.0) -> None:
+def _full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in AWAY
+
+
+def patiently(
+    write: Callable[[], T], patience: float = 900.0, pause: float = 1.0, passes: Callable[[Exception], bool] = _full
+) -> T:
     """Call ``write`` again while the storage is full or does not answer: a trial waits rather than being lost.
 
     Args:
         patience: Seconds until its error is raised. Default (our choice): 15 minutes.
         pause: Seconds between two tries.
+        passes: Whether an error may pass by itself. Default: those of a disk that is full or away.
     """
     deadline = time.monotonic() + patience
     while True:
         try:
             return write()
-        except OSError as error:
-            if error.errno not in AWAY or time.monotonic() >= deadline:
+        except Exception as error:
+            if not passes(error) or time.monotonic() >= deadline:
                 raise
         time.sleep(pause)
 

@@ -8,13 +8,15 @@ from __future__ import annotations
 import json
 import os
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from prune_search.cost.metrics import Report
-from prune_search.training.files import ERROR
+from prune_search.training.files import ERROR, write_reports
+from prune_search.training.remote import FILES, Away, at_hand, push
 
 
 class Rank:
@@ -23,6 +25,7 @@ class Rank:
     def __init__(self) -> None:
         self._ranks: Any = None
         self.trial: Any = None
+        self._held = ExitStack()
 
     def meet(self, rank: int, size: int, address: str, device: str) -> None:
         """Join the other ranks; see :func:`prune_search.training.ranks.join`."""
@@ -35,8 +38,9 @@ class Rank:
 
         What goes wrong is told by the first :meth:`step`.
         """
-        self._number, self._folder = config["number"], Path(config["folder"])
-        self.trial, self._error = None, None
+        self.end()
+        self._number, self._url, self._error = config["number"], config.get("remote"), None
+        self._folder = Path(config["folder"])
         try:
             import torch
 
@@ -49,6 +53,8 @@ class Rank:
             trial_config = TrialConfig.from_dict(config["config"])
             device = "cuda" if config["gpus"] else "cpu"
             ranks = self._ranks or SOLO
+            kept = at_hand(self._folder, self._url, FILES if ranks.first else ())
+            self._folder = self._held.enter_context(kept)
             self.trial = Trial(
                 trial_config,
                 cached_data(trial_config.data, device),
@@ -67,19 +73,27 @@ class Rank:
 
         Raises:
             torch.distributed.DistError: The ranks lost each other.
+            Away: ``resources.storage`` did not answer.
         """
         from torch.distributed import DistError
 
         try:
             if self._error is not None:
                 raise self._error
-            report = self.trial.reports[-1] if self.trial.finished else self.trial.run_epoch()
+            if self.trial.finished:
+                report = self.trial.reports[-1]
+                write_reports(self._folder, self.trial.reports)  # it may have ended between checkpoint and reports
+            else:
+                report = self.trial.run_epoch()
+            if self.trial.folder is not None:
+                push(self._folder, self._url)
             return self._result(report, "completed" if self.trial.finished else "running", self.trial.reason)
-        except DistError:
+        except (DistError, Away):
             raise
         except Exception as error:
             self._folder.mkdir(parents=True, exist_ok=True)
             (self._folder / ERROR).write_text("".join(traceback.format_exception(error)))
+            push(self._folder, self._url, (ERROR,))
             reports = self.trial.reports if self._error is None else []
             from prune_search.training.outcomes import reason_of
 
@@ -88,6 +102,7 @@ class Rank:
     def end(self) -> None:
         """Let the trial go."""
         self.trial = None
+        self._held.close()
 
     def _result(self, report: Report | None, state: str, reason: str) -> dict[str, Any]:
         return {

@@ -184,6 +184,6 @@ def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_pat
     data = data_of(config.data)
     trial = Trial(config, data, tmp_path)
     trial.run_epoch()
-    (value,) = closing.test_accuracy([(plain, str(tmp_path))], 0)
+    (value,) = closing.test_accuracy([(plain, str(tmp_path), None)], 0)
     expected = evaluate(trial.model, data, data.test())[1] if metric == "accuracy" else 0.25
     assert value == expected != evaluate(trial.model, data, data.validation)[1]

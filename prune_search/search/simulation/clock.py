@@ -23,7 +23,7 @@ from prune_search.search.simulation.table import Entry, Table
 from prune_search.search.source import StudySource
 from prune_search.search.storage import quiet
 from prune_search.search.tally import Tally
-from prune_search.spec.settings import EarlyStopping
+from prune_search.spec.settings import EarlyStopping, ResourcesConfig
 
 STRAGGLERS, SLOWER = 0.05, 3.0
 """One trial in twenty runs on a machine three times slower (our choice)."""
@@ -77,7 +77,7 @@ class _Simulation:
         settings = table.spec.search.model_copy(
             update={"sampler": sampler, "early_stopping": stopping, "seed": seed, "trials": None}
         )
-        self._spec = replace(table.spec, search=settings)
+        self._spec = replace(table.spec, search=settings, resources=ResourcesConfig())
         self._surrogate, self._workers, self._seed, self._reference = surrogate, workers, seed, table.reference
         self._running: dict[int, Entry] = {}
         self._source = StudySource(
