@@ -213,8 +213,8 @@ def _test(jobs: Sequence[Job], share: execution.Share) -> None:
         result = _result(job.folder)
         if result and result["state"] == "completed" and TEST_ACCURACY not in result["metrics"]:
             waiting.append((job, result))
-    jobs = [(job.config, str(job.folder), job.remote) for job, _ in waiting]
-    values = closing.on_cluster(jobs, share.cpus, share.gpus)
+    trained = [(job.config, str(job.folder), job.remote) for job, _ in waiting]
+    values = closing.on_cluster(trained, share.cpus, share.gpus)
     for (job, result), value in zip(waiting, values, strict=True):
         result["metrics"][TEST_ACCURACY] = value
         write_json(job.folder / RESULT, result)
