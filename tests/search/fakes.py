@@ -33,6 +33,7 @@ class Cluster:
 
     Attributes:
         tested: The folders whose test accuracy was asked for, one list for each time.
+        urls: Where the last of them are kept.
         options: What ``execute`` was called with last.
         before_end: Called with (job, options) when a job has reported.
     """
@@ -62,4 +63,5 @@ class Cluster:
 
     def test(self, jobs, cpus, gpus):
         self.tested.append([folder.rsplit("/", 1)[1] for _, folder, _ in jobs])
+        self.urls = [url for *_, url in jobs]
         return [0.5] * len(jobs)

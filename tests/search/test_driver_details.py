@@ -1,6 +1,7 @@
 """A search from start to end, without training anything: its clock, its stops, what MLflow is told, confirmations."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,7 @@ from prune_search.search.results import Record
 from prune_search.search.storage import open_storage, open_study
 from prune_search.tracking.runs import RunInfo
 from prune_search.training.files import write_reports
+from prune_search.training.remote import MARK
 
 
 @pytest.fixture
@@ -222,6 +224,17 @@ def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_r
     confirm(search.spec, search.layout, records()[:1], 3, done=lines.append)
     assert asked == [("trial-4-seed-1002", 1002)]
     assert cluster.tested[1:] == [["trial-4-seed-1002"]]
+
+
+def test_a_confirmation_keeps_its_runs_where_the_search_keeps_trials(tmp_path, cluster):
+    search = new(tmp_path, SMALL + f"resources: {{storage: {tmp_path}/store/}}\n")
+    open_study(search.layout, open_storage(search.layout, None), search.spec.objectives)
+    shutil.rmtree(tmp_path / "store")  # a confirmation can be the first that writes there
+    asked = []
+    cluster.before_end = lambda job, options: asked.append(job.remote)
+    confirm(search.spec, search.layout, records()[:1], 2, done=lambda line: None)
+    assert asked == cluster.urls == [f"{tmp_path}/store/s/confirm/trial-4-seed-{seed}" for seed in (1000, 1001)]
+    assert (tmp_path / "store" / "s" / MARK).exists()
 
 
 def test_means_errors_and_differences():

@@ -15,6 +15,7 @@ from prune_search.search.tally import Tally
 from prune_search.spec.config import TrialConfig
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import evaluate
+from prune_search.training.remote import claim, push
 from prune_search.training.trial import Trial
 
 TWO = {"accuracy": "maximize", "params": "minimize"}
@@ -187,3 +188,7 @@ def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_pat
     (value,) = closing.test_accuracy([(plain, str(tmp_path), None)], 0)
     expected = evaluate(trial.model, data, data.test())[1] if metric == "accuracy" else 0.25
     assert value == expected != evaluate(trial.model, data, data.validation)[1]
+    url = f"{tmp_path}/store/s/trials/0"
+    claim(f"{tmp_path}/store/s", new=True)
+    push(tmp_path, url)
+    assert closing.test_accuracy([(plain, "/nowhere", url)], 0) == [expected]

@@ -1,5 +1,6 @@
 """Recorded trials and searches on them: tables, answers to what was not recorded, the clock, comparisons."""
 
+import dataclasses
 import json
 import math
 import random
@@ -19,7 +20,7 @@ from prune_search.search.simulation.surrogate import Surrogate
 from prune_search.search.simulation.table import Entry, Table, load
 from prune_search.search.simulation.table import write as write_table
 from prune_search.spec import load_spec
-from prune_search.spec.settings import Moasha, NoStopping
+from prune_search.spec.settings import Moasha, NoStopping, ResourcesConfig
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 EPOCHS = 5
@@ -117,6 +118,13 @@ def test_seconds_of_an_epoch_are_differences(table):
     made = entry({}, 0.9, 10, seconds=2.0)
     assert made.seconds == (2.0,) * EPOCHS
     assert Table(table.spec, (made, entry({}, 0.9, 10, 4.0)), REFERENCE, {}).full_seconds == 15.0
+
+
+def test_recorded_trials_are_not_looked_for_where_the_search_kept_its_own(table):
+    stored = dataclasses.replace(table.spec, resources=ResourcesConfig(storage="/nowhere"))
+    moved = Table(stored, table.entries, table.reference, table.origin)
+    traces = [simulate(t, Surrogate(t), "random", NoStopping(), workers=2, trials=20, seed=0) for t in (table, moved)]
+    assert traces[0].final == traces[1].final > 0
 
 
 def test_another_reference_point(table):

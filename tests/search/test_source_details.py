@@ -229,7 +229,7 @@ def test_results_go_to_the_job_they_are_of(tmp_path):
     asking = Adapter(spy, lambda: False, {"cpus": 1}, lambda config: {**config, "prepared": True})
     first = asking.suggest("a")
     assert first == {
-        "cpus": 1, "number": 4, "folder": str(tmp_path / "4"), "config": {"seed": 4, "prepared": True}
+        "cpus": 1, "number": 4, "folder": str(tmp_path / "4"), "remote": None, "config": {"seed": 4, "prepared": True}
     }  # fmt: skip
     assert asking.suggest("b") is None
     for name in "bcd":
