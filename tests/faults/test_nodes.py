@@ -1,10 +1,11 @@
-"""A search whose trials train on two ranks each, over several real Ray nodes of this machine, one of which loses a process."""
+"""A search whose trials train on two ranks each, over several real Ray nodes of this machine, one killed or frozen for a while."""
 
 import json
 import os
 import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +19,7 @@ from prune_search.training import checkpoint
 from prune_search.training.files import CHECKPOINT, read_reports
 
 pytestmark = pytest.mark.faults
-EPOCHS = 6
+EPOCHS = 12
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +31,37 @@ def cluster():
     made.shutdown()
 
 
-def kill_one_after(folder, killed):
-    """Kill a rank once the first trial has reported twice."""
+def kill_a_rank(cluster):
+    os.kill(max(ranks()), signal.SIGKILL)
+
+
+def freeze_a_node(cluster):
+    """For 6 s, as when its network pauses: its raylet and all that this started. Ray takes a node for dead after 15 s or more."""
+    raylet = cluster.list_all_nodes()[-1].all_processes["raylet"][0].process.pid
+    frozen = [raylet, *children(raylet)]
+    assert set(frozen) & set(ranks())
+    for process in frozen:
+        os.kill(process, signal.SIGSTOP)
+    time.sleep(6)
+    for process in frozen:
+        os.kill(process, signal.SIGCONT)
+
+
+def children(parent):
+    tasks = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def disturb_after(folder, disturb, cluster, disturbed):
+    """Once the first trial has reported twice."""
     while len(read_reports(folder)) < 2:
         time.sleep(0.02)
-    killed.append(max(ranks()))
-    os.kill(killed[0], signal.SIGKILL)
+    disturb(cluster)
+    disturbed.append(len(read_reports(folder)))
 
 
-def test_a_trial_whose_rank_was_killed_goes_on_and_ends_as_if_nothing_had_happened(cluster, tmp_path):
+@pytest.mark.parametrize("disturb", [kill_a_rank, freeze_a_node])
+def test_a_disturbed_trial_goes_on_and_ends_as_if_nothing_had_happened(cluster, tmp_path, disturb):
     """Two trials of one network: CUDA graphs, by which they differ, do not exist here. Only the first is disturbed."""
     text = f"""
 name: nodes
@@ -50,13 +73,14 @@ objectives: {{accuracy: maximize, params: minimize}}
 resources: {{workers: 2, placement: spread}}
 """
     space = write(tmp_path, text, sampler="grid", concurrency="auto")
-    layout, killed = Layout(tmp_path / "runs", "nodes"), []
-    murderer = threading.Thread(target=kill_one_after, args=(layout.trial(0), killed), daemon=True)
+    layout, disturbed = Layout(tmp_path / "runs", "nodes"), []
+    arguments = (layout.trial(0), disturb, cluster, disturbed)
+    other = threading.Thread(target=disturb_after, args=arguments, daemon=True)
     search = Search(space, runs=tmp_path / "runs", name="nodes", address=cluster.address)
-    murderer.start()
+    other.start()
     found = search.run()
-    murderer.join()
-    assert killed and [(r.number, r.state) for r in found.records] == [(0, "completed"), (1, "completed")]
+    other.join(60)
+    assert disturbed and disturbed[0] < EPOCHS and [(r.number, r.state) for r in found.records] == [(0, "completed"), (1, "completed")]
     for number in (0, 1):
         assert [report.epoch for report in read_reports(layout.trial(number))] == list(range(1, EPOCHS + 1))
     left, expected = (checkpoint.load(layout.trial(number) / CHECKPOINT)["model"] for number in (0, 1))
