@@ -69,7 +69,9 @@ class Group:
         return failed
 
     def end(self) -> None:
-        """End all ranks."""
+        """End all ranks; those that do not wait for a lost one let their trial go first."""
+        if self._members:
+            ray.wait([member.end.remote() for member in self._members], num_returns=len(self._members), timeout=1.0)
         for member in self._members:
             ray.kill(member)
         self._members = []
