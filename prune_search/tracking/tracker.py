@@ -7,7 +7,7 @@ import logging
 import os
 import queue
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -142,32 +142,51 @@ class Tracker:
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until everything queued so far was carried out or given up; False after ``timeout`` s."""
-        token, reply = self._expect()
-        try:
-            if self._closed or not self._channel.alive:
-                return False
-            self._tell(FLUSH, token)
-            return reply.get(timeout=timeout) is not GONE
-        except queue.Empty:
-            return False
-        finally:
-            del self._end.replies[token]
+        return self._flush(timeout, lambda: False)
 
     def close(self, timeout: float = 60.0) -> bool:
-        """Flush, then end. What is still queued after ``timeout`` seconds is given up and counted; what is queued later is dropped.
+        """Flush, then end. What is still queued once nothing was written for ``timeout`` seconds is given up and counted; what is
+        queued later is dropped.
 
         Returns:
             Whether everything queued was carried out or given up by the usual rules.
         """
         if self._closed:
             return not self._left
-        finished = self.flush(timeout)
+        finished = self._flush(timeout, self._moves())
         self._closed = True
         self._left = sum(method != FLUSH for method, _ in self._end.unwritten.copy())
         self._channel.leave(self._number)
         if self.failures:
             self._logger.warning("MLflow lacks %d entries of search '%s'.", self.failures, self._search)
         return finished
+
+    def _flush(self, timeout: float | None, goes_on: Callable[[], bool]) -> bool:
+        """``goes_on``: whether to wait once more after ``timeout`` seconds."""
+        token, reply = self._expect()
+        try:
+            if self._closed or not self._channel.alive:
+                return False
+            self._tell(FLUSH, token)
+            while True:
+                try:
+                    return reply.get(timeout=timeout) is not GONE
+                except queue.Empty:
+                    if not goes_on():
+                        return False
+        finally:
+            del self._end.replies[token]
+
+    def _moves(self) -> Callable[[], bool]:
+        """Whether anything was written since this was last asked."""
+        seen = self._end.settled
+
+        def moves() -> bool:
+            nonlocal seen
+            before, seen = seen, self._end.settled
+            return seen != before
+
+        return moves
 
     def _tell(self, method: str, *arguments: Any) -> None:
         if not self._closed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -81,6 +82,30 @@ def test_a_process_that_always_dies_is_given_up_and_what_it_lacks_is_counted(own
     assert one.failures == 2
     assert caplog.text.count("it is started again") == 2 and "it is not started again" in caplog.text
     assert "lacks 2 entries" in caplog.text
+
+
+class Slow:
+    """A reply that comes after four waits; the writer gets on in the first ``moving`` of them."""
+
+    def __init__(self, end, moving):
+        self.end, self.moving, self.waits = end, moving, 0
+
+    def get(self, timeout):
+        self.waits += 1
+        self.end.settled += self.waits <= self.moving
+        if self.waits <= 4:
+            raise queue.Empty
+        return None
+
+
+@pytest.mark.parametrize(("moving", "waits"), [(4, 5), (2, 3), (0, 1)])
+def test_closing_waits_as_long_as_something_is_written(own, uri, monkeypatch, moving, waits):
+    one = tracking.Tracker(uri, "digits", "slow", artifacts=None, log=logging.getLogger("slow"))
+    reply = Slow(one._end, moving)
+    monkeypatch.setattr(one, "_expect", lambda: (one._end.replies.setdefault(7, reply) and 7, reply))
+    monkeypatch.setattr(own, "tell", lambda number, end, entry: None)
+    assert one.close(60) is (moving == 4)
+    assert reply.waits == waits
 
 
 def test_the_driver_imports_no_mlflow_and_takes_the_process_with_it(tmp_path):
