@@ -16,6 +16,9 @@ def test_a_module_travels_with_what_it_imports_from_beside_it(tmp_path):
     (package / "__init__.py").write_text("")
     (package / "deep.py").write_text("import prune_search.errors\none = 1\n")
     (tmp_path / "stranger.py").write_text("raise SystemExit\n")
+    (tmp_path / "prune_search").mkdir()
+    for file in ("__init__.py", "errors.py"):
+        (tmp_path / "prune_search" / file).write_text("")
     found = own_modules(["net:build", "sklearn.datasets:load_digits", "absent:x"], [tmp_path])
     assert found == [tmp_path / "helper.py", tmp_path / "net.py", package]
 
