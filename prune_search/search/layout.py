@@ -154,5 +154,5 @@ def searches(runs: Path) -> list[str]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half of it."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1))
+    part.write_text(json.dumps(value))
     os.replace(part, path)

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from prune_search.cost.metrics import Report
@@ -57,9 +57,9 @@ class Progress:
 
     def write(self, layout: Layout) -> None:
         """For :meth:`read`; where the storage is full, people see the last one that fitted."""
-        plain = asdict(self) | {"pid": os.getpid(), "at": time.time()}
+        plain = vars(self) | {"events": self.events[-LINES:], "pid": os.getpid(), "at": time.time()}
         try:
-            write_json(layout.status, {**plain, "counts": dict(self.counts), "events": self.events[-LINES:]})
+            write_json(layout.status, plain)
         except OSError as error:
             log.warning("status.json was not written: %s", error)
 

@@ -5,6 +5,7 @@ import time
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 from search.small_spaces import SMALL, write
 from search.test_source import drain, report, source
 
@@ -125,6 +126,20 @@ def test_a_sampler_sees_counts_in_decades_and_the_study_keeps_them(tmp_path):
     (seen,) = History(made.storage, 10, objectives=["accuracy", "params"]).get_all_trials(made.study._study_id)
     assert seen.values == [0.9, 3.0]
     assert made.trials()[0].values == [0.9, 1000.0]
+
+
+def test_a_trial_is_made_as_it_is_seen_once_and_only_if_its_state_is_asked_for(tmp_path, monkeypatch):
+    made, *_ = source(tmp_path, trials=3)
+    ends = iter([("completed", "epochs"), ("stopped", "dominated"), ("completed", "epochs")])
+    drain(made, lambda job: Ended(*next(ends), report(0.9, 1000)))
+    changed = []
+    monkeypatch.setattr(history, "_in_decades", lambda trial, which: changed.append(trial.number) or trial)
+    view = History(made.storage, 1, objectives=["accuracy", "params"])
+    look = lambda *states: [t.number for t in view.get_all_trials(made.study._study_id, False, states)]
+    assert (look(TrialState.WAITING), changed) == ([], [])
+    assert (look(TrialState.RUNNING), look(TrialState.PRUNED), changed) == ([2], [1], [])
+    assert (look(TrialState.COMPLETE), changed) == ([0], [0])
+    assert (look(TrialState.COMPLETE, TrialState.PRUNED), changed) == ([0, 1], [0])
 
 
 FRONT = """

@@ -14,6 +14,7 @@ from prune_search.search.confirm import Confirmed, confirm, confirmed_of
 from prune_search.search.driver import Search
 from prune_search.search.jobs import Ended
 from prune_search.search.layout import Layout
+from prune_search.search.progress import Progress
 from prune_search.search.results import Record
 from prune_search.search.storage import open_storage, open_study
 from prune_search.tracking.runs import RunInfo
@@ -32,6 +33,13 @@ def tracker(monkeypatch):
 @pytest.fixture
 def cluster(monkeypatch, tracker):
     return Cluster(monkeypatch)
+
+
+def test_people_see_the_last_hundred_events(tmp_path):
+    layout = Layout(tmp_path, "s")
+    layout.folder.mkdir()
+    Progress("s", 200, None, events=[f"event {n}" for n in range(150)]).write(layout)
+    assert Progress.read(layout).events == [f"event {n}" for n in range(50, 150)]
 
 
 def new(tmp_path, text=SMALL, **search):

@@ -45,6 +45,7 @@ class History(BaseStorage):
         self._storage, self.last, self._kept = storage, last, kept
         self._decades = [name in LOGARITHMIC for name in objectives]
         self._looked: dict[int, list[FrozenTrial]] = {}
+        self._made: dict[int, FrozenTrial] = {}
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -53,8 +54,9 @@ class History(BaseStorage):
             trials = self._storage.get_all_trials(study_id, deepcopy=False)
             latest = [trial.number for trial in trials if self._runs(trial)][-RUNNING:]
             shown = None if self._kept is None else self._kept.union(latest)
-            self._looked[study_id] = [self._seen(trial) for trial in trials if shown is None or trial.number in shown]
-        seen = [trial for trial in self._looked[study_id] if states is None or trial.state in states]
+            self._looked[study_id] = [trial for trial in trials if shown is None or trial.number in shown]
+        trials = self._looked[study_id]
+        seen = [self._once(trial) for trial in trials if states is None or self._state(trial) in states]
         return copy.deepcopy(seen) if deepcopy else seen
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -63,16 +65,26 @@ class History(BaseStorage):
     def _runs(self, trial: FrozenTrial) -> bool:
         return trial.number > self.last or not trial.state.is_finished()
 
-    def _seen(self, trial: FrozenTrial) -> FrozenTrial:
-        if not trial.state.is_finished():
-            return trial
-        if trial.number > self.last:
-            return _with_state(trial, TrialState.RUNNING)
+    def _state(self, trial: FrozenTrial) -> TrialState:
+        if trial.state.is_finished() and trial.number > self.last:
+            return TrialState.RUNNING
         if trial.state is TrialState.FAIL and FAULT in trial.user_attrs:
-            return _with_state(trial, TrialState.PRUNED)
-        if trial.state is TrialState.COMPLETE and any(self._decades):
+            return TrialState.PRUNED
+        return trial.state
+
+    def _seen(self, trial: FrozenTrial) -> FrozenTrial:
+        state = self._state(trial)
+        if state is not trial.state:
+            return _with_state(trial, state)
+        if state is TrialState.COMPLETE and any(self._decades):
             return _in_decades(trial, self._decades)
         return trial
+
+    def _once(self, trial: FrozenTrial) -> FrozenTrial:
+        """What is seen of a trial, made when it is first asked for: most samplers never look at most trials."""
+        if trial._trial_id not in self._made:
+            self._made[trial._trial_id] = self._seen(trial)
+        return self._made[trial._trial_id]
 
     def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
         return self._storage.create_new_study(directions, study_name)
