@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
@@ -17,6 +17,7 @@ from prune_search.cli.options import RUNS, Address, Json, Runs
 
 PACKAGES = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow")
 UNREACHABLE = "no answer from"
+WRITABLE = "one can write to"
 
 
 def parts(json: Json = False) -> None:
@@ -90,6 +91,9 @@ def doctor(
     runs: Runs = RUNS,
     address: Address = None,
     tracking: Annotated[str | None, typer.Option("--tracking", help="An MLflow store to try: its URI.")] = None,
+    storage: Annotated[
+        str | None, typer.Option("--storage", help="Where trials shall be kept, a URL for resources.storage, to try.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """What this machine offers: versions, devices, Ray, MLflow, disk; with --address every node of a cluster."""
@@ -98,7 +102,7 @@ def doctor(
     from prune_search.search.versions import versions
 
     if address is not None:
-        _cluster(address, runs, tracking, json)
+        _cluster(address, runs, tracking, storage, json)
         return
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     free = shutil.disk_usage(_existing(runs)).free / 1e9
@@ -111,20 +115,33 @@ def doctor(
         "ray": _ray(),
         "mlflow": _mlflow(runs, tracking),
     }
+    if storage is not None:
+        facts["storage"] = _storage(storage)
     if json:
         show_json(facts)
-        return
+    else:
+        _show_machine(facts)
+    if not facts["runs"]["writable"] or _failed(facts):
+        raise typer.Exit(1)
+
+
+def _failed(facts: dict[str, Any]) -> bool:
+    """Whether MLflow or the storage that was to be tried refused."""
+    return facts["mlflow"].startswith(UNREACHABLE) or not facts.get("storage", WRITABLE).startswith(WRITABLE)
+
+
+def _show_machine(facts: dict[str, Any]) -> None:
     for name, value in facts["versions"].items():
         console.print(f"{name:14} {value}", markup=False)
     console.print(f"{'cpus':14} {facts['cpus']}")
-    console.print(f"{'gpus':14} {', '.join(gpus) or 'none: trials run on CPUs'}", markup=False)
+    console.print(f"{'gpus':14} {', '.join(facts['gpus']) or 'none: trials run on CPUs'}", markup=False)
+    free = facts["free_disk_gb"]
     console.print(f"{'free disk':14} {free:.1f} GB" + ("  (little: checkpoints need room)" if free < 2 else ""))
     writable = "writable" if facts["runs"]["writable"] else "NOT writable: name another with --runs"
     console.print(f"{'runs':14} {facts['runs']['path']}, {writable}", markup=False, soft_wrap=True)
-    console.print(f"{'ray':14} {facts['ray']}", markup=False, soft_wrap=True)
-    console.print(f"{'mlflow':14} {facts['mlflow']}", markup=False, soft_wrap=True)
-    if not facts["runs"]["writable"]:
-        raise typer.Exit(1)
+    for name in ("ray", "mlflow", "storage"):
+        if name in facts:
+            console.print(f"{name:14} {facts[name]}", markup=False, soft_wrap=True)
 
 
 def _existing(path: Path) -> Path:
@@ -148,24 +165,24 @@ def _ray() -> str:
         return f"does not start: {type(error).__name__}: {error}"
 
 
-def _cluster(address: str, runs: Path, tracking: str | None, json: bool) -> None:
+def _cluster(address: str, runs: Path, tracking: str | None, storage: str | None, json: bool) -> None:
     from prune_search.search.execution import connected
     from prune_search.search.nodes import examine
     from prune_search.search.versions import versions
 
     with connected(address, 1, []):
-        nodes = examine(runs, PACKAGES)
+        nodes = examine(runs, PACKAGES, storage)
     own = versions(*PACKAGES)
     found = [node.problems(own) for node in nodes]
-    store = _mlflow(runs, tracking)
+    facts: dict[str, Any] = {
+        "versions": own,
+        "nodes": [{**node.plain(), "problems": problems} for node, problems in zip(nodes, found)],
+        "mlflow": _mlflow(runs, tracking),
+    }
+    if storage is not None:
+        facts["storage"] = _storage(storage)
     if json:
-        show_json(
-            {
-                "versions": own,
-                "nodes": [{**node.plain(), "problems": p} for node, p in zip(nodes, found)],
-                "mlflow": store,
-            }
-        )
+        show_json(facts)
     else:
         console.print("driver: " + ", ".join(f"{name} {version}" for name, version in own.items()), soft_wrap=True)
         for node, problems in zip(nodes, found):
@@ -174,9 +191,18 @@ def _cluster(address: str, runs: Path, tracking: str | None, json: bool) -> None
             )
             for problem in problems:
                 console.print(f"  {problem}", markup=False, soft_wrap=True)
-        console.print(f"mlflow: {store}", markup=False, soft_wrap=True)
-    if any(found) or store.startswith(UNREACHABLE):
+        for name in ("mlflow", "storage"):
+            if name in facts:
+                console.print(f"{name}: {facts[name]}", markup=False, soft_wrap=True)
+    if any(found) or _failed(facts):
         raise typer.Exit(1)
+
+
+def _storage(url: str) -> str:
+    from prune_search.search.nodes import refusal
+    from prune_search.tracking import redacted
+
+    return refusal(url) or f"{WRITABLE} {redacted(url)}"
 
 
 def _mlflow(runs: Path, tracking: str | None) -> str:

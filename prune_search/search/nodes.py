@@ -10,7 +10,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prune_search.errors import UserError
 from prune_search.search.versions import versions
+from prune_search.tracking import redacted
+from prune_search.training import remote
 
 SKEW = 5.0  # seconds; our choice: more would confuse budgets and the order in which people read logs
 PINGS = 5
@@ -27,6 +30,7 @@ class Node:
         versions: Of Python and packages.
         shared: Whether it sees a file that the driver wrote into the runs directory.
         writable: Whether it can write there.
+        storage: Why it cannot write where trials shall be kept; empty where it can, None where nobody asked.
         skew: Its clock less the driver's, seconds; to half of ``trip``, the shortest way there and back.
         error: Why this project does not run there; the rest was not asked then.
     """
@@ -38,6 +42,7 @@ class Node:
     versions: dict[str, str] = field(default_factory=dict)
     shared: bool = False
     writable: bool = False
+    storage: str | None = None
     skew: float = 0.0
     trip: float = 0.0
     error: str = ""
@@ -50,10 +55,8 @@ class Node:
         for package, version in own.items():
             if self.versions.get(package) != version:
                 found.append(f"{package} is {self.versions.get(package)}, the driver has {version}: install the same")
-        if not self.shared:
-            found.append("does not see what the driver writes into the runs directory: put --runs on shared storage")
-        elif not self.writable:
-            found.append("cannot write into the runs directory: grant its user that")
+        if kept := self._runs() if self.storage is None else self.storage:
+            found.append(kept)
         if self.cards < self.gpus:
             found.append(
                 f"Ray hands out {self.gpus:g} GPUs, nvidia-smi lists {self.cards}: start Ray there with --num-gpus"
@@ -62,11 +65,16 @@ class Node:
             found.append(f"its clock is {self.skew:+.1f} s off: let both follow NTP")
         return found
 
+    def _runs(self) -> str:
+        if not self.shared:
+            return "does not see what the driver writes into the runs directory: put --runs on shared storage, or set resources.storage"
+        return "" if self.writable else "cannot write into the runs directory: grant its user that"
+
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def look(runs: str, token: str, packages: Sequence[str]) -> dict[str, Any]:
+def look(runs: str, token: str, packages: Sequence[str], storage: str | None) -> dict[str, Any]:
     """What the process that calls it sees; runs on a node."""
     folder = Path(runs)
     writable, own = True, folder / f"{token}-{uuid.uuid4().hex}"
@@ -79,16 +87,27 @@ def look(runs: str, token: str, packages: Sequence[str]) -> dict[str, Any]:
         "versions": versions(*packages),
         "shared": (folder / token).exists(),
         "writable": writable,
+        "storage": None if storage is None else refusal(storage),
         "cards": _cards(),
     }
 
 
-def examine(runs: Path, packages: Sequence[str]) -> list[Node]:
+def refusal(storage: str) -> str:
+    """Why this process cannot write at a URL, without passwords; empty where it can."""
+    try:
+        remote.probe(storage)
+    except UserError as error:
+        return redacted(str(error))
+    return ""
+
+
+def examine(runs: Path, packages: Sequence[str], storage: str | None = None) -> list[Node]:
     """Every node of the connected cluster.
 
     Args:
         runs: Where searches write, as the driver names it.
         packages: Whose versions are asked for.
+        storage: Where trials shall be kept, a URL; None: in the runs directory.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -103,7 +122,7 @@ def examine(runs: Path, packages: Sequence[str]) -> list[Node]:
         for node in nodes:
             there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             witness = ray.remote(_Witness).options(num_cpus=0, scheduling_strategy=there).remote()
-            asked.append((node, witness, witness.look.remote(str(runs), token.name, list(packages))))
+            asked.append((node, witness, witness.look.remote(str(runs), token.name, list(packages), storage)))
         return [_node(*each) for each in asked]
     finally:
         token.unlink(missing_ok=True)

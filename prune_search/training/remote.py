@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,30 @@ def claim(url: str | None, new: bool) -> None:
     """
     if url is None:
         return
+    with _writing(url) as (files, place):
+        taken = new and files.exists(f"{place}/{MARK}")
+        files.makedirs(place, exist_ok=True)
+        files.pipe_file(f"{place}/{MARK}", b"A search of prune-search.\n")
+    if taken:
+        raise UserError(f"resources.storage: {url} holds a search already. Give another --name, or delete that folder.")
+
+
+def probe(url: str) -> None:
+    """Write a small file at a URL and delete it.
+
+    Raises:
+        UserError: One cannot.
+    """
+    with _writing(url) as (files, place):
+        name = f"{place}/.doctor-{uuid.uuid4().hex}"
+        files.makedirs(place, exist_ok=True)
+        files.pipe_file(name, b"")
+        files.rm(name)
+
+
+@contextmanager
+def _writing(url: str) -> Iterator[tuple[Any, str]]:
+    """File system and place of a URL; says what is wrong with it where it cannot be opened or written."""
     from fsspec.registry import available_protocols, get_filesystem_class, known_implementations
 
     protocol = url.split("::")[0].partition("://")[0] if "://" in url else "file"
@@ -131,16 +156,11 @@ def claim(url: str | None, new: bool) -> None:
         remedy = f" Here and on every node: pip install {package}" if package != "fsspec" else ""
         raise UserError(f"resources.storage: {url} needs a package that is not installed: {error}.{remedy}") from None
     try:
-        files, place = _open(url)
-        taken = new and files.exists(f"{place}/{MARK}")
-        files.makedirs(place, exist_ok=True)
-        files.pipe_file(f"{place}/{MARK}", b"A search of prune-search.\n")
+        yield _open(url)
     except Exception as error:
         raise UserError(
             f"resources.storage: {url} cannot be written: {_said(error)}. Grant this user that, name another one, or set null."
         ) from None
-    if taken:
-        raise UserError(f"resources.storage: {url} holds a search already. Give another --name, or delete that folder.")
 
 
 def _open(url: str) -> tuple[Any, str]:

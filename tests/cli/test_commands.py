@@ -122,6 +122,16 @@ def test_doctor(monkeypatch, capsys, tmp_path, finished):
     assert facts["ray"].startswith("starts in")
 
 
+def test_doctor_tries_a_storage_and_a_tracking_store(monkeypatch, capsys, tmp_path, finished):
+    doctor = ["doctor", "--runs", tmp_path, "--storage"]
+    code, out, _ = run(monkeypatch, capsys, *doctor, f"file://{tmp_path}/kept")
+    assert code == 0 and f"storage        one can write to file://{tmp_path}/kept\n" in out
+    code, out, _ = run(monkeypatch, capsys, *doctor, "s33://bucket")
+    assert code == 1 and "storage        resources.storage: got s33://bucket, but fsspec has no protocol 's33'" in out
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--runs", tmp_path, "--tracking", "http://127.0.0.1:9", "--json")
+    assert code == 1 and json.loads(out)["mlflow"] == "no answer from http://127.0.0.1:9"
+
+
 def test_status_and_pareto(call):
     code, out, _ = call("status", "f", "--json")
     status = json.loads(out)

@@ -39,12 +39,14 @@ def test_what_would_break_a_search_is_named():
         "shared": (False, "does not see what the driver writes"),
         "writable": (False, "cannot write into the runs directory"),
         "cards": (0, "Ray hands out 1 GPUs, nvidia-smi lists 0"),
+        "storage": ("resources.storage: s3://a cannot be written", "resources.storage: s3://a cannot be written"),
         "skew": (-9.0, "its clock is -9.0 s off"),
         "error": ("ModuleNotFoundError", "prune-search does not run there: ModuleNotFoundError"),
     }
     for name, (value, said) in broken.items():
         (problem,) = replace(fine, **{name: value}).problems(own)
         assert problem.startswith(said)
+    assert replace(fine, shared=False, writable=False, storage="").problems(own) == []
 
 
 def test_tunes_memory_of_a_trial_that_has_ended_is_let_go():

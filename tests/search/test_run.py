@@ -256,9 +256,19 @@ def test_ranks_outlive_a_configuration_that_fails_and_are_replaced_where_one_die
 def test_doctor_asks_every_node(cluster, tmp_path, monkeypatch, capsys):
     store = f"sqlite:///{tmp_path}/mlflow.db"
     arguments = ["doctor", "--address", "auto", "--runs", tmp_path / "runs", "--tracking", store, "--json"]
-    code, out, _ = command.run(monkeypatch, capsys, *arguments)
+    code, out, _ = command.run(monkeypatch, capsys, *arguments, "--storage", f"file://{tmp_path}/kept")
     facts = json.loads(out)
     (node,) = facts["nodes"]
     assert code == 0 and node["problems"] == [] and node["versions"] == facts["versions"]
     assert node["cpus"] == 2 and node["shared"] and node["writable"] and abs(node["skew"]) < 1
     assert facts["mlflow"].endswith("answers") and list((tmp_path / "runs").iterdir()) == []
+    assert node["storage"] == "" and facts["storage"] == f"one can write to file://{tmp_path}/kept"
+    assert list((tmp_path / "kept").iterdir()) == []
+
+    file = tmp_path / "file"
+    file.write_text("")
+    code, out, _ = command.run(monkeypatch, capsys, *arguments, "--storage", f"file://{file}")
+    facts = json.loads(out)
+    (problem,) = facts["nodes"][0]["problems"]
+    assert code == 1 and problem == facts["storage"]
+    assert problem.startswith(f"resources.storage: file://{file} cannot be written: FileExistsError")
