@@ -193,7 +193,9 @@ def main() -> None:
     options = parser.parse_args()
     from prune_search.search.execution import connected
 
-    os.environ.setdefault("RAY_worker_register_timeout_seconds", "900")  # 64 processes that start at once on a few cores
+    os.environ.setdefault(
+        "RAY_worker_register_timeout_seconds", "900"
+    )  # 64 processes that start at once on a few cores
     with tempfile.TemporaryDirectory() as folder, connected(None, 1, []):
         for name, run in (("bare Tune", bare), ("prune-search", ours)):
             figures = run(options, Path(folder))

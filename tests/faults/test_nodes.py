@@ -80,7 +80,11 @@ resources: {{workers: 2, placement: spread}}
     other.start()
     found = search.run()
     other.join(60)
-    assert disturbed and disturbed[0] < EPOCHS and [(r.number, r.state) for r in found.records] == [(0, "completed"), (1, "completed")]
+    assert (
+        disturbed
+        and disturbed[0] < EPOCHS
+        and [(r.number, r.state) for r in found.records] == [(0, "completed"), (1, "completed")]
+    )
     for number in (0, 1):
         assert [report.epoch for report in read_reports(layout.trial(number))] == list(range(1, EPOCHS + 1))
     left, expected = (checkpoint.load(layout.trial(number) / CHECKPOINT)["model"] for number in (0, 1))
