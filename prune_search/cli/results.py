@@ -145,7 +145,10 @@ def export(
     where: Annotated[str | None, typer.Option("--where", help='A rule, as "accuracy >= 0.97".')] = None,
     minimize: Annotated[str | None, typer.Option("--minimize", help="The metric to minimize.")] = None,
     maximize: Annotated[str | None, typer.Option("--maximize", help="The metric to maximize.")] = None,
-    format: Annotated[str, typer.Option("--format", help="Any of pt2,onnx,safetensors.")] = "pt2,onnx,safetensors",
+    format: Annotated[
+        str | None,
+        typer.Option("--format", help="Any of pt2,onnx,safetensors. Default: all whose packages are installed."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder to write. Default: runs/NAME/export/trial-N.")
     ] = None,
@@ -154,6 +157,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write one network as files that run without this package, each verified in a process of its own."""
+    from prune_search.export.formats import FORMATS, missing_packages
     from prune_search.export.trial import export_trial
     from prune_search.export.verify import ExportError
     from prune_search.search import kept
@@ -172,14 +176,15 @@ def export(
     found = read(layout, spec)
     record = choose(found, trial=trial, where=where, minimize=minimize, maximize=maximize)
     kept.fetch(layout, spec, record.number, patience=0.0)
-    formats = [part.strip() for part in format.split(",") if part.strip()]
+    left_out = [each for each in FORMATS if missing_packages(each)] if format is None else []
+    formats = format.split(",") if format is not None else [each for each in FORMATS if each not in left_out]
     try:
         with import_roots(spec.roots):
             exported = export_trial(
                 record.config,
                 layout.trial(record.number),
                 out=out or layout.folder / "export" / f"trial-{record.number}",
-                formats=formats,
+                formats=[each.strip() for each in formats if each.strip()],
                 metrics=record.metrics(),
                 dense=control.metrics() if (control := control_of(found)) else found.dense,
                 search=name,
@@ -213,6 +218,8 @@ def export(
         verdict = exported.verdicts[key]
         console.print(f"  {path}  {path.stat().st_size:,} bytes; verified in a new process: accuracy {verdict.accuracy:.4f}, "
                       f"max difference {verdict.max_abs_difference:.1e}", soft_wrap=True)  # fmt: skip
+    for each in left_out:
+        console.print(f"  no {each}: run pip install 'prune-search[{each}]'", markup=False, soft_wrap=True)
     if version is not None:
         console.print(f"registered as models:/{register}/{version}")
 

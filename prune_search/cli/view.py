@@ -50,12 +50,12 @@ class View:
             ended = self._end.wait(INTERVAL)
             progress = self._progress()
             now = clock(time.time() - progress.started)
-            if progress.phase != phase:
-                phase = progress.phase
-                self._console.print(f"[{now}] {phase}", markup=False)
             for line in progress.events[shown:]:
                 shown += 1
                 self._console.print(f"[{now}] {line}", markup=False, soft_wrap=True)
+            if progress.phase != phase:
+                phase = progress.phase
+                self._console.print(f"[{now}] {phase}", markup=False)
             if ended:
                 return
 

@@ -89,9 +89,13 @@ def check_formats(formats: Sequence[str]) -> None:
             raise UserError(
                 f"unknown export format '{name}'; the formats are {', '.join(FORMATS)}." + nearest(name, FORMATS)
             )
-        missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
-        if missing:
+        if missing := missing_packages(name):
             raise UserError(
-                f"the {name} format needs {', '.join(missing)}, which is not installed; run"
+                f"the {name} format needs what is not installed: {', '.join(missing)}; run"
                 f" pip install 'prune-search[{name}]', or choose another format."
             )
+
+
+def missing_packages(name: str) -> list[str]:
+    """What a format takes and this environment lacks."""
+    return [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]

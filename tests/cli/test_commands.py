@@ -1,5 +1,6 @@
 """Commands on spaces and on a finished search, through the command line, as a new user types them."""
 
+import io
 import json
 import sqlite3
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 import ray
 from cli.command import run
+from rich.console import Console
 from search.fakes import report
 from search.small_spaces import write
 from search.test_source import source
 
 from prune_search import Search
-from prune_search.cli.view import clock, draw, number
+from prune_search.cli.view import View, clock, draw, number
+from prune_search.export import formats
 from prune_search.search.layout import Layout
 from prune_search.search.progress import Progress
 from prune_search.training.files import write_reports
@@ -165,6 +168,14 @@ def test_status_of_a_running_search_shows_how_far_each_trial_is(tmp_path, monkey
     assert len(left) == 1 and "not running, 2 unfinished" in left[0]
 
 
+def test_without_a_terminal_what_happened_comes_before_the_next_phase():
+    progress = Progress("s", 1, None, phase="testing the front", events=["#000 dense completed"])
+    written = io.StringIO()
+    with View(lambda: progress, Console(file=written)):
+        pass
+    assert written.getvalue() == "[0:00] #000 dense completed\n[0:00] testing the front\n"
+
+
 def test_confirm_trains_on_new_seeds_and_does_not_repeat_itself(call, finished):
     layout = Layout(finished / "runs", "f")
     results = [layout.confirmed(trial, seed) / "result.json" for trial in (0, 1) for seed in (1000, 1001)]
@@ -213,6 +224,15 @@ def test_export_and_register(call, finished):
 
     registered = resolve(f"sqlite:///{finished}/runs/mlflow.db", "models:/small/1")
     assert (registered / "model.pt2").read_bytes() == (folder / "model.pt2").read_bytes()
+
+
+def test_export_leaves_out_by_default_what_is_not_installed(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "missing_packages", lambda name: ["onnxscript"] if name == "onnx" else [])
+    code, out, _ = call("export", "f", "--trial", "1", "--out", tmp_path / "out")
+    assert code == 0 and out.endswith("\n  no onnx: run pip install 'prune-search[onnx]'\n")
+    assert {path.suffix for path in (tmp_path / "out").glob("model.*")} == {".pt2", ".safetensors"}
+    code, _, error = call("export", "f", "--trial", "1", "--format", "pt2, onnx")
+    assert code == 2 and "the onnx format needs what is not installed: onnxscript" in error
 
 
 def test_export_without_a_pick_takes_the_knee_and_rules_are_checked(call):

@@ -181,7 +181,9 @@ def test_users_mistakes(mlp: nn.Module, tmp_path: Path, monkeypatch) -> None:
     assert (tmp_path / "mine" / "README.md").read_text() == "mine"
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxruntime" else object())
-    with pytest.raises(UserError, match="needs onnxruntime, .*pip install 'prune-search.onnx.'"):
+    with pytest.raises(
+        UserError, match="needs what is not installed: onnxruntime; run pip install 'prune-search.onnx.'"
+    ):
         export(mlp, tmp_path / "a", ["onnx"])
     assert not (tmp_path / "a").exists()
 
