@@ -3,11 +3,11 @@
     python -m tests.benchmarks.scale [--trials 2000] [--reports 20] [--concurrent 64] [--sampler random] [--rule none]
 
 Both hand ``--trials`` stub trials of ``--reports`` epochs to ``--concurrent`` actors that hold next to no CPU and are reused. Bare
-Tune samples at random and keeps nothing but its own files, without its snapshots of all trials, as in a search; the search asks Optuna, judges every report by ``--rule`` (early stopping:
-the reports are fewer then), tells the study and writes MLflow. The first quarter of the trials warms up (imports, actors that start);
-of the rest, prints for each the CPU milliseconds of the driver's process for a report, by how much its resident memory grows for
-1,000 trials (least squares), and reports a second; for the search also how long MLflow took after the last trial, how many trials
-it has with their end, and the longest that a call to the tracker took.
+Tune samples at random and keeps nothing but its own files (no snapshots of all trials, which a search switches off, too); the search
+asks Optuna, judges every report by ``--rule`` (early stopping: the reports are fewer then), tells the study and writes MLflow. The
+first quarter of the trials warms up (imports, actors that start); of the rest, prints for each the CPU milliseconds of the driver's
+process for a report, by how much its resident memory grows for 1,000 trials (least squares), and reports a second; for the search
+also how long MLflow took after the last trial, how many trials it has with their end, and the longest that a call to the tracker took.
 """
 
 from __future__ import annotations
