@@ -12,6 +12,7 @@ MODELS = (
     "resnet-20",
     "resnet-32",
     "resnet-56",
+    "vgg-11",
     "vgg-16",
     "vgg-19",
     "resnet-18-cifar",

@@ -18,6 +18,7 @@ BUILDERS: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "resnet-20": lambda input_shape, num_classes: cifar_resnet(input_shape, num_classes, 20),
     "resnet-32": lambda input_shape, num_classes: cifar_resnet(input_shape, num_classes, 32),
     "resnet-56": lambda input_shape, num_classes: cifar_resnet(input_shape, num_classes, 56),
+    "vgg-11": lambda input_shape, num_classes: vgg(input_shape, num_classes, 11),
     "vgg-16": lambda input_shape, num_classes: vgg(input_shape, num_classes, 16),
     "vgg-19": lambda input_shape, num_classes: vgg(input_shape, num_classes, 19),
     "resnet-18-cifar": resnet_18,

@@ -8,6 +8,7 @@ from prune_search.zoo.networks.shared import conv3x3, image_channels, initialise
 
 _POOL = 0
 _WIDTHS = {
+    11: (64, _POOL, 128, _POOL, 256, 256, _POOL, 512, 512, _POOL, 512, 512),
     16: (64, 64, _POOL, 128, 128, _POOL, *(256,) * 3, _POOL, *(512,) * 3, _POOL, *(512,) * 3),
     19: (64, 64, _POOL, 128, 128, _POOL, *(256,) * 4, _POOL, *(512,) * 4, _POOL, *(512,) * 4),
 }
@@ -35,6 +36,6 @@ class VGG(nn.Module):
 
 
 def vgg(input_shape: tuple[int, ...], num_classes: int, depth: int) -> nn.Module:
-    """VGG-16 or VGG-19 for images of at least 16x16; VGG-19 has 20 035 018 parameters (RGB, ten classes)."""
+    """VGG-11, VGG-16 or VGG-19 for images of at least 16x16; VGG-19 has 20 035 018 parameters (RGB, ten classes)."""
     channels = image_channels(f"vgg-{depth}", input_shape, smallest=16)
     return initialise(VGG(channels, num_classes, _WIDTHS[depth]))
