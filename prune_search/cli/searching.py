@@ -42,7 +42,7 @@ def run(
     if time is not None:
         overrides.append(f"search.time={time}")
     if record:
-        overrides.append("search.early_stopping=none")
+        overrides += ["search.early_stopping=none", "search.reuse=false"]  # the table keeps every epoch's seconds
     spec = load_spec(space, overrides)
     if dry_run:
         from prune_search.cli.samples import show_samples

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import signal
 import threading
 import time
@@ -160,12 +161,15 @@ class Search:
                 measure=tuple(name for name in MEASURED if name in _named_metrics(spec)),
                 stop=self._should_stop,
                 prepare=local_weights(tracking_uri(self.layout, spec)),
+                stages=self._stages(),
             )
             source.close(interrupted=self._asked_to_stop)
             for number in list(progress.running):
                 tracker.end_trial(number, "interrupted", self._why())
             found = read(self.layout, spec, self._storage)
             finished = not any(record.state == "running" for record in found.records) and not self._asked_to_stop
+            if finished:
+                shutil.rmtree(self.layout.stages, ignore_errors=True)
             progress.running.clear()
             progress.update(Tally.of(found))
             for record in found.front:
@@ -186,6 +190,13 @@ class Search:
     @property
     def _asked_to_stop(self) -> bool:
         return self.interrupted or self.layout.stop.exists()
+
+    def _stages(self) -> dict[str, object] | None:
+        """Where trials find epochs of others; nowhere if they keep their files at a URL, or several workers train one."""
+        reused, resources = self.spec.reused(), self.spec.resources
+        if reused == "none" or resources.storage or resources.workers > 1:
+            return None
+        return {"folder": str(self.layout.stages), "pruned": reused == "all"}
 
     def _should_stop(self) -> bool:
         """Whether trials in flight shall end, too."""

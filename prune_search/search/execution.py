@@ -125,6 +125,7 @@ def execute(
     measure: tuple[str, ...],
     stop: Callable[[], bool],
     prepare: Callable[[dict[str, Any]], dict[str, Any]],
+    stages: Mapping[str, Any] | None = None,
 ) -> None:
     """Train the jobs of ``source`` until it has no more or ``stop()`` is true. Results go to the source.
 
@@ -135,6 +136,7 @@ def execute(
         measure: Metrics to measure beyond the usual ones.
         stop: Asked about twice a second; trials in flight are left at their last checkpoint.
         prepare: Applied to a job's configuration before a worker gets it.
+        stages: Folder and ``pruned`` of :class:`prune_search.training.stages.Stages`; None: every trial trains all of its epochs.
     """
     from ray import tune
 
@@ -142,7 +144,7 @@ def execute(
     from prune_search.training.worker import TrialWorker
 
     shared = {"threads": max(1, int(share.cpus)), "cpus": share.cpus, "gpus": share.gpus, "workers": share.workers}
-    shared["measure"] = list(measure)
+    shared |= {"measure": list(measure), "stages": stages}
     bundles = [share.bundle] if share.workers == 1 else [{}, *[share.bundle] * share.workers]
     placed = tune.PlacementGroupFactory(bundles, strategy=share.placement.upper())
     trainable = tune.with_resources(TrialWorker, placed)

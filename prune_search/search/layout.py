@@ -57,6 +57,11 @@ class Layout:
         return self.folder / "study.log"
 
     @property
+    def stages(self) -> Path:
+        """Epochs that trials take over from each other, while the search runs."""
+        return self.folder / "stages"
+
+    @property
     def log(self) -> Path:
         return self.folder / "log.txt"
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from prune_search.spec.conditions import Condition
 from prune_search.spec.config import SECTIONS, TrialConfig
@@ -64,6 +65,18 @@ class Spec:
     def parameters(self) -> dict[str, Domain]:
         """All domains by name, those below branches included."""
         return parameters(self.tree)
+
+    def reused(self) -> Literal["none", "dense", "all"]:
+        """Which epochs trials take over from each other (``search.reuse``): none, those before anything is pruned, all.
+
+        Pruned networks are not kept where a recipe is sampled from ranges without steps: they hardly come twice.
+        """
+        if self.search.reuse is False:
+            return "none"
+        endless = {name.partition(".")[0] for name, domain in self.parameters().items() if domain.values() is None}
+        if self.search.reuse == "auto" and endless - {"recipe"}:
+            return "none"
+        return "dense" if endless else "all"
 
     def grid(self) -> Iterator[dict[str, Scalar]]:
         """Every configuration as name -> value; all domains are finite with ``sampler: grid``."""

@@ -121,6 +121,8 @@ class SearchConfig(Strict):
         early_stopping: Who is stopped before the end; nobody where the sampler is ``grid`` and nothing else is said.
         storage: URL of Optuna's storage; None: a file in the search's directory.
         enqueue: Configurations to try first, nested or flat; what they leave out is sampled.
+        reuse: Whether a trial takes over epochs that another one trained alike, bit for bit, from a folder of the search; ``auto``:
+            where that can happen, since nothing outside the recipe is sampled from a range without steps.
         defaults_first: Try each preset of the space with its own values next.
         warm_start: Earlier searches in the same runs directory, whose fronts are tried first as far as this space has them.
     """
@@ -140,6 +142,7 @@ class SearchConfig(Strict):
         ScheduleAware()
     )
     enqueue: list[dict[str, object]] = Field(default_factory=list)
+    reuse: bool | Literal["auto"] = "auto"
     defaults_first: bool = True
     warm_start: list[str] = Field(default_factory=list)
 

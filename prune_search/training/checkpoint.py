@@ -31,11 +31,11 @@ def save(path: Path, state: dict[str, Any]) -> None:
     os.replace(part, path)
 
 
-def load(path: Path) -> dict[str, Any]:
-    """Read what :func:`save` wrote; tensors are on the CPU."""
+def load(path: Path, *names: str) -> dict[str, Any]:
+    """Read what :func:`save` wrote, or these parts of it; tensors are on the CPU."""
     with safe_open(path, framework="pt") as file:
-        plain = json.loads(file.metadata()["state"])
-        return _join(plain, file)
+        items = json.loads(file.metadata()["state"])["$items"]
+        return {key: _join(item, file) for key, item in items if not names or key in names}
 
 
 def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

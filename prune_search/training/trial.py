@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from prune_search.cost import Cost, count, step_flops, trace_positions
@@ -30,6 +31,7 @@ from prune_search.training.optim import build_optimizer, factor, lay_out_state, 
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.ranks import SOLO, Ranks
 from prune_search.training.replay import replayed
+from prune_search.training.stages import Stages, computer, digest
 from prune_search.zoo.data import Data
 from prune_search.zoo.importing import is_import_path, load_object
 from prune_search.zoo.models import build_model, check_model
@@ -50,6 +52,8 @@ class Trial:
         measure: Which of latency_ms, size_bytes, peak_memory_bytes to measure at every Report.
         ranks: The processes that train it together, each with a Trial of its own. Only the first has a folder, reports and
             decisions; the others call :meth:`run_epoch` as often as it does.
+        stages: Where epochs that another trial trained alike are taken from; not used with several ranks. The results are the
+            same without.
     """
 
     def __init__(
@@ -62,9 +66,11 @@ class Trial:
         devices: float = 1.0,
         measure: Sequence[str] = (),
         ranks: Ranks = SOLO,
+        stages: Stages | None = None,
     ):
         self.config, self.data, self.device = config, data, torch.device(device)
         self.folder, self.ranks = folder if ranks.first else None, ranks
+        self._stages = None if folder is None or ranks.size > 1 else stages
         self.devices, self.measure = devices, tuple(measure)
         training = config.training
         on_gpu, own = self.device.type == "cuda", is_import_path(config.model.name)
@@ -72,7 +78,7 @@ class Trial:
         replays = not own and not is_import_path(training.loss) if graphs == "auto" else graphs
         self._replays = replays and on_gpu and ranks.size == 1
         self._synchronized = training.sync_batchnorm and on_gpu
-        self._channels_last = on_gpu and not own if last == "auto" else last
+        self._channels_last = not own if last == "auto" else last
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
@@ -89,6 +95,10 @@ class Trial:
         self.positions = trace_positions(model, self.example)
         self.dense: Cost = count(model, self.positions)
         self.train_flops, self.seconds, self.finished, self.reason = 0.0, 0.0, False, ""
+        self.spared_flops = 0.0
+        """Of ``train_flops``, what another trial spent."""
+        self._trace, self._changed = "", True
+        """Digest of all epochs so far, and whether the network is not what the last of them made of it."""
         self.reports: list[Report] = []
         self._proven: Plan | None = None
         self._attach(model, state)
@@ -125,19 +135,25 @@ class Trial:
         self._measured(self.pruner.epoch_start(), macs)
         cost, frozen = count(self.model, self.positions), self.pruner.frozen
         idle = sum(layer.macs * frozen.get(f"{layer.name}.weight", 0.0) for layer in cost.layers)
-        self.train_flops += step_flops(cost.macs, len(self.data.train.labels), idle)
-        train_loss = self._train()
-        loss, score = self._validate(self.model, self.ranks)
-        if not self.ranks.first:
-            self.pruner.record(loss=train_loss, accuracy=math.nan)  # until the first rank's history comes
-            return None
-        if not (math.isfinite(train_loss) and math.isfinite(loss)):
-            raise NonFiniteLoss(f"training loss {train_loss}, validation loss {loss} in epoch {self.epoch + 1}")
-        self._measured(self.pruner.record(loss=loss, accuracy=score), macs)
-        self.seconds += time.perf_counter() - started
-        report = self._report(train_loss, loss, score)
-        self.reports.append(report)
-        self._save()
+        flops = step_flops(cost.macs, len(self.data.train.labels), idle)
+        self.train_flops += flops
+        with self._stage() as known:
+            if known is None:
+                train_loss = self._train()
+                loss, score = self._validate(self.model, self.ranks)
+            else:
+                train_loss, loss, score = known
+                self.spared_flops += flops
+            if not self.ranks.first:
+                self.pruner.record(loss=train_loss, accuracy=math.nan)  # until the first rank's history comes
+                return None
+            if not (math.isfinite(train_loss) and math.isfinite(loss)):
+                raise NonFiniteLoss(f"training loss {train_loss}, validation loss {loss} in epoch {self.epoch + 1}")
+            self._measured(self.pruner.record(loss=loss, accuracy=score), macs)
+            self.seconds += time.perf_counter() - started
+            report = self._report(train_loss, loss, score)
+            self.reports.append(report)
+            self._save()
         self._decide()
         return report
 
@@ -160,6 +176,7 @@ class Trial:
         macs = count(self.model, self.positions).macs
         outcome: Outcome = self.pruner.advance()
         self._measured(outcome.passes, macs)
+        self._changed = outcome.event
         self.finished = outcome.finished and (self.epoch == self.config.training.epochs or self._annealed())
         if self.finished:
             pruned = bool(self.pruner.history.live_after_masking)
@@ -177,6 +194,50 @@ class Trial:
     def _measured(self, passes: Passes, macs: float) -> None:
         """Count images that a measurement sent through a network of ``macs``."""
         self.train_flops += forward_flops(macs, passes.forward + 2 * passes.backward)
+
+    @contextmanager
+    def _stage(self) -> Iterator[tuple[float, float, float] | None]:
+        """Training loss, validation loss and accuracy of an epoch that was trained before, its end taken over; None where the
+        block is to train it, and then to save it.
+        """
+        stages = self._stages
+        pruned = bool(self.pruner.history.live_after_masking)
+        if stages is None or not self.pruner.replayable or (pruned and not stages.pruned):
+            yield None
+            return
+        self._trace = digest(self._trace, *self._begins())
+        with stages.training(self._trace) as path:
+            known = path and self._taken_over(path)
+            yield known
+            if known is None:
+                stages.keep(self._trace, self.folder / CHECKPOINT)
+
+    def _begins(self) -> Iterator[Any]:
+        """All that the training of this epoch depends on, beside the epochs before it."""
+        recipe, schedule = self.config.recipe, self.config.training.schedule
+        yield self.pruner.data_epoch, self.pruner.clock(schedule.horizon), repr([recipe.regularizer, recipe.backward])
+        if self._changed:
+            yield computer(self.device), self.data.fingerprint
+            yield [getattr(self.config, name).model_dump(mode="json") for name in ("data", "model", "training")]
+            yield self.config.seed, self.model.state_dict(), self.optimizer.state_dict()["state"]
+            pruning = self.pruner.state_dict()
+            yield (
+                pruning["masks"],
+                pruning["companions"],
+                [pruning["states"][axis] for axis in ("regularizer", "backward")],
+            )
+
+    def _taken_over(self, path: Path) -> tuple[float, float, float] | None:
+        try:
+            state = checkpoint.load(path, "model", "optimizer", "reports")
+        except (OSError, SafetensorError):  # removed to make room, or broken
+            path.unlink(missing_ok=True)
+            return None
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        lay_out_state(self.optimizer)
+        report = state["reports"][-1]
+        return report["train_loss"], report["loss"], report["accuracy"]
 
     def _train(self) -> float:
         """One epoch over the training split; the mean loss per image."""
@@ -287,7 +348,7 @@ class Trial:
             **cost.metrics(),
             train_flops=self.train_flops,
             train_flops_ratio=self.train_flops / whole,
-            train_flops_spent=self.train_flops,
+            train_flops_spent=self.train_flops - self.spared_flops,
             events=len(history.events),
             live_after_masking=history.live_after_masking[-1] if history.live_after_masking else history.total,
             seconds=self.seconds,
@@ -306,6 +367,8 @@ class Trial:
         state = {
             **self._network(),
             "train_flops": self.train_flops,
+            "spared_flops": self.spared_flops,
+            "trace": self._trace,
             "seconds": self.seconds,
             "reports": [report.metrics() for report in self.reports],
         }
@@ -359,6 +422,7 @@ class Trial:
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.train_flops, self.seconds = state["train_flops"], state["seconds"]
+        self.spared_flops, self._trace = state.get("spared_flops", 0.0), state.get("trace", "")
         self.reports = [Report(**report) for report in state["reports"]]
         self._decide()
 

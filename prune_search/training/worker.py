@@ -47,6 +47,7 @@ class Rank:
             from prune_search.spec.config import TrialConfig
             from prune_search.training.data import cached_data
             from prune_search.training.ranks import SOLO
+            from prune_search.training.stages import Stages
             from prune_search.training.trial import Trial
 
             torch.set_num_threads(config["threads"])
@@ -55,6 +56,7 @@ class Rank:
             ranks = self._ranks or SOLO
             kept = at_hand(self._folder, self._url, FILES if ranks.first else ())
             self._folder = self._held.enter_context(kept)
+            stages = config.get("stages")
             self.trial = Trial(
                 trial_config,
                 cached_data(trial_config.data, device),
@@ -63,6 +65,7 @@ class Rank:
                 devices=ranks.size * (config["gpus"] or config["cpus"]),
                 measure=config["measure"],
                 ranks=ranks,
+                stages=stages and Stages(Path(stages["folder"]), pruned=stages["pruned"]),
             )
         except Exception as error:
             self._error = error

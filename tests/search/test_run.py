@@ -272,3 +272,27 @@ def test_doctor_asks_every_node(cluster, tmp_path, monkeypatch, capsys):
     (problem,) = facts["nodes"][0]["problems"]
     assert code == 1 and problem == facts["storage"]
     assert problem.startswith(f"resources.storage: file://{file} cannot be written: FileExistsError")
+
+
+PRUNING_ONLY = """
+name: pruning-only
+data: {name: digits, train_size: 200, validation_size: 100}
+model: lenet-300-100
+training: {epochs: 5, batch_size: 50, optimizer: {name: sgd, lr: 0.1}}
+recipe: {preset: magnitude, dense_epochs: 3, schedule: {one-shot: {final_sparsity: {low: 0.5, high: 0.99}}}}
+objectives: {accuracy: maximize, params: minimize}
+"""
+
+
+def test_trials_take_over_what_others_trained_and_find_the_same(tmp_path):
+    found = {}
+    for reuse in ("auto", "false"):
+        path = write(tmp_path, PRUNING_ONLY, deterministic="true", reuse=reuse, trials=5)
+        found[reuse] = Search(path, runs=tmp_path / "runs", name=f"reuse-{reuse}").run()
+        assert not (tmp_path / "runs" / f"reuse-{reuse}" / "stages").exists()
+    shared, alone = ([record.report for record in found[reuse].records] for reuse in ("auto", "false"))
+    spent = {"seconds", "device_seconds", "train_flops_spent"}
+    figures = lambda report: {name: value for name, value in report.metrics().items() if name not in spent}
+    assert [figures(report) for report in shared] == [figures(report) for report in alone]
+    assert all(report.train_flops_spent == report.train_flops for report in alone)
+    assert sorted(report.train_flops_spent < report.train_flops for report in shared) == [False, True, True, True, True]

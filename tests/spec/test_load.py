@@ -407,3 +407,24 @@ def test_no_heavy_library_is_imported(write, space):
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reused"),
+    [
+        ([], "none"),
+        (["training.optimizer.lr=0.1"], "dense"),
+        (["training.optimizer.lr={low: 0.1, high: 0.3, step: 0.1}"], "dense"),
+        (["training.optimizer.lr=0.1", "recipe=imp"], "all"),
+        (["training.optimizer.lr=0.1", "search.reuse=false"], "none"),
+        (["search.reuse=true"], "dense"),
+    ],
+    ids=str,
+)
+def test_epochs_are_reused_where_they_can_come_twice(tmp_path, changes, reused):
+    path = tmp_path / "space.yaml"
+    path.write_text(
+        "training: {epochs: 3, optimizer: {name: sgd, lr: {low: 0.1, high: 0.3}}}\nmodel: lenet-300-100\n"
+        "recipe: {preset: magnitude, schedule.final_sparsity: {low: 0.5, high: 0.9}}\nobjectives: {accuracy: maximize}\n"
+    )
+    assert load_spec(path, changes).reused() == reused
