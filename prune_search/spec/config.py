@@ -144,7 +144,8 @@ class TrainingConfig(Strict):
         cuda_graphs: Whether a GPU gets a training step as a whole; ``auto``: not with a model or loss of the user's own, which
             might decide something anew at each step (Python's random numbers, a counter) that a graph would repeat.
         channels_last: Whether convolutions keep the channels of a position side by side in memory, as a GPU's matrix units
-            want them; ``auto``: on a GPU, not with a model of the user's own, which might ``view`` maps as they lay before.
+            and a CPU's vectors want them; ``auto``: not with a model of the user's own, which might ``view`` maps as they lay
+            before.
         sync_batchnorm: Whether several workers on GPUs normalise by the statistics of the whole batch instead of their own share's.
             torch's SyncBatchNorm takes no tensors of a CPU: nothing changes there.
     """
