@@ -16,12 +16,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
+
+from prune_search.training import checkpoint
+from prune_search.training.optim import lay_out_state
+
+if TYPE_CHECKING:
+    from prune_search.training.trial import Trial
 
 _LAYOUT = 1  # raise when a checkpoint, or what training does of itself, changes
 SHARE = 0.1
@@ -98,6 +105,36 @@ class Stages:
                 return
             Path(path).unlink(missing_ok=True)
             taken -= status.st_size
+
+
+def begins(trial: Trial, changed: bool) -> Iterator[Any]:
+    """All that the training of a trial's next epoch depends on, beside the epochs before it.
+
+    Args:
+        changed: The network is not what those made of it: it is new, or an event came between.
+    """
+    recipe, pruner, config = trial.config.recipe, trial.pruner, trial.config
+    yield pruner.data_epoch, pruner.clock(config.training.schedule.horizon), repr([recipe.regularizer, recipe.backward])
+    if changed:
+        yield computer(trial.device), trial.data.fingerprint, config.seed
+        yield [section.model_dump(mode="json") for section in (config.data, config.model, config.training)]
+        yield trial.model.state_dict(), trial.optimizer.state_dict()["state"]
+        pruning = pruner.state_dict()
+        yield pruning["masks"], pruning["companions"], [pruning["states"][axis] for axis in ("regularizer", "backward")]
+
+
+def take_over(trial: Trial, path: Path) -> tuple[float, float, float] | None:
+    """Put a trial at the end of an epoch: its training loss, validation loss and accuracy; None if the file is broken or gone."""
+    try:
+        state = checkpoint.load(path, "model", "optimizer", "reports")
+    except (OSError, SafetensorError):
+        path.unlink(missing_ok=True)
+        return None
+    trial.model.load_state_dict(state["model"])
+    trial.optimizer.load_state_dict(state["optimizer"])
+    lay_out_state(trial.optimizer)
+    report = state["reports"][-1]
+    return report["train_loss"], report["loss"], report["accuracy"]
 
 
 def digest(*parts: Any) -> str:

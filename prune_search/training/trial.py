@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from prune_search.cost import Cost, count, step_flops, trace_positions
@@ -31,7 +30,7 @@ from prune_search.training.optim import build_optimizer, factor, lay_out_state, 
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.ranks import SOLO, Ranks
 from prune_search.training.replay import replayed
-from prune_search.training.stages import Stages, computer, digest
+from prune_search.training.stages import Stages, begins, digest, take_over
 from prune_search.zoo.data import Data
 from prune_search.zoo.importing import is_import_path, load_object
 from prune_search.zoo.models import build_model, check_model
@@ -205,39 +204,12 @@ class Trial:
         if stages is None or not self.pruner.replayable or (pruned and not stages.pruned):
             yield None
             return
-        self._trace = digest(self._trace, *self._begins())
+        self._trace = digest(self._trace, *begins(self, self._changed))
         with stages.training(self._trace) as path:
-            known = path and self._taken_over(path)
+            known = path and take_over(self, path)
             yield known
             if known is None:
                 stages.keep(self._trace, self.folder / CHECKPOINT)
-
-    def _begins(self) -> Iterator[Any]:
-        """All that the training of this epoch depends on, beside the epochs before it."""
-        recipe, schedule = self.config.recipe, self.config.training.schedule
-        yield self.pruner.data_epoch, self.pruner.clock(schedule.horizon), repr([recipe.regularizer, recipe.backward])
-        if self._changed:
-            yield computer(self.device), self.data.fingerprint
-            yield [getattr(self.config, name).model_dump(mode="json") for name in ("data", "model", "training")]
-            yield self.config.seed, self.model.state_dict(), self.optimizer.state_dict()["state"]
-            pruning = self.pruner.state_dict()
-            yield (
-                pruning["masks"],
-                pruning["companions"],
-                [pruning["states"][axis] for axis in ("regularizer", "backward")],
-            )
-
-    def _taken_over(self, path: Path) -> tuple[float, float, float] | None:
-        try:
-            state = checkpoint.load(path, "model", "optimizer", "reports")
-        except (OSError, SafetensorError):  # removed to make room, or broken
-            path.unlink(missing_ok=True)
-            return None
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        lay_out_state(self.optimizer)
-        report = state["reports"][-1]
-        return report["train_loss"], report["loss"], report["accuracy"]
 
     def _train(self) -> float:
         """One epoch over the training split; the mean loss per image."""
