@@ -94,9 +94,18 @@ def doctor(
     storage: Annotated[
         str | None, typer.Option("--storage", help="Where trials shall be kept, a URL for resources.storage, to try.")
     ] = None,
+    packing: Annotated[
+        Path | None,
+        typer.Option("--packing", help="A search space: measure how many of its trials to run at once here."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """What this machine offers: versions, devices, Ray, MLflow, disk; with --address every node of a cluster."""
+    if packing is not None:
+        from prune_search.cli.packing import show_packing
+
+        show_packing(packing, json)
+        return
     import torch
 
     from prune_search.search.versions import versions

@@ -353,3 +353,19 @@ def test_the_live_view_fits_its_terminal(width):
         "65.0%",
     ):
         assert word in text
+
+
+def test_doctor_names_the_fewest_trials_at_once_that_are_about_as_fast_as_the_best(
+    monkeypatch, capsys, tmp_path, finished
+):
+    from prune_search.training import packing
+
+    measured = {1: 100.0, 2: 190.0, 4: 196.0}
+    monkeypatch.setattr(packing, "rates", lambda config, steps, device: iter(measured.items()))
+    path = tmp_path / "space.yaml"
+    path.write_text("training: {epochs: 3}\nmodel: lenet-300-100\nrecipe: dense\nobjectives: {accuracy: maximize}\n")
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--packing", path)
+    assert code == 0 and "  2 at once:       190 images/s, 1.90 times one alone" in out
+    assert out.endswith("best: --set search.concurrency=2\n")
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--packing", path, "--json")
+    assert json.loads(out)["setting"] == "search.concurrency=2" and json.loads(out)["images_per_second"]["4"] == 196.0
