@@ -260,7 +260,7 @@ def clean(
                 freed += file.stat().st_size
                 file.unlink()
             freed += remove(layout.remote(spec.resources.storage, layout.trial(record.number)))
-    for folder in layout.folder.glob("ray*"):
+    for folder in [*layout.folder.glob("ray*"), *layout.folder.glob(layout.stages.name)]:
         freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         shutil.rmtree(folder)
     console.print(f"freed {freed / 1e6:.1f} MB; the front's {len(found.front)} checkpoints stay")

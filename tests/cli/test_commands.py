@@ -306,7 +306,10 @@ def test_ui_shows_parent_children_and_front(finished):
 
 def test_clean_keeps_the_front_and_the_results(call, finished):
     front = json.loads(call("status", "f", "--json")[1])["front"]
+    stages = finished / "runs/f/stages"
+    stages.mkdir()  # as an interrupted search leaves it
     assert call("clean", "f")[0] == 0
+    assert not stages.exists()
     kept = {int(path.parent.name) for path in finished.glob("runs/f/trials/*/checkpoint.safetensors")}
     assert kept == set(front)
     assert json.loads(call("status", "f", "--json")[1])["counts"] == {"completed": 4}
