@@ -23,6 +23,26 @@ def test_a_module_travels_with_what_it_imports_from_beside_it(tmp_path):
     assert found == [tmp_path / "helper.py", tmp_path / "net.py", package]
 
 
+def test_a_folder_without_init_travels_whole_with_what_its_named_module_imports(tmp_path):
+    inner = tmp_path / "loose" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "net.py").write_text("from helper import width\nimport other.thing\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thing.py").write_text("")
+    (tmp_path / "helper.py").write_text("")
+    assert own_modules(["loose.inner.net:build"], [tmp_path]) == [
+        tmp_path / "helper.py",
+        tmp_path / "loose",
+        tmp_path / "other",
+    ]
+    (inner / "__init__.py").write_text("")
+    assert own_modules(["loose.inner.net:build"], [tmp_path]) == [
+        tmp_path / "helper.py",
+        tmp_path / "loose",
+        tmp_path / "other",
+    ]
+
+
 def test_the_first_folder_that_has_a_module_gives_it(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
