@@ -89,6 +89,25 @@ def test_trials_share_what_comes_before_their_first_event(tmp_path, data):
     assert report.train_flops - report.train_flops_spent == pytest.approx(2 * second.reports[0].train_flops)
 
 
+def test_after_an_event_only_what_became_the_same_network_is_shared(tmp_path, data):
+    stages = Stages(tmp_path / "stages", pruned=True)
+    one_shot = lambda sparsity, most: config(
+        {
+            "preset": "magnitude",
+            "dense_epochs": 3,
+            "schedule": {"one-shot": {"final_sparsity": sparsity}},
+            "max_events": most,
+        }
+    )
+    run(one_shot(0.9, 1), data, tmp_path / "0", stages)
+    other, again = (
+        run(one_shot(0.5, 1), data, tmp_path / "1", stages),
+        run(one_shot(0.9, 2), data, tmp_path / "2", stages),
+    )
+    assert other.trained == [4, 5, 6] and same(other, run(one_shot(0.5, 1), data, tmp_path / "alone"))
+    assert not hasattr(again, "trained")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
