@@ -372,3 +372,21 @@ def test_doctor_names_the_fewest_trials_at_once_that_are_about_as_fast_as_the_be
     assert out.endswith("best: --set search.concurrency=2\n")
     code, out, _ = run(monkeypatch, capsys, "doctor", "--packing", path, "--json")
     assert json.loads(out)["setting"] == "search.concurrency=2" and json.loads(out)["images_per_second"]["4"] == 196.0
+
+
+def test_doctor_keeps_what_was_measured_before_a_process_ended(monkeypatch, capsys, tmp_path, finished):
+    from prune_search.training import packing
+
+    def dying(config, steps, device):
+        yield from alive
+        raise RuntimeError("with 2 trials at once a process ended before the others")
+
+    monkeypatch.setattr(packing, "rates", dying)
+    path = tmp_path / "space.yaml"
+    path.write_text("training: {epochs: 3}\nmodel: lenet-300-100\nrecipe: dense\nobjectives: {accuracy: maximize}\n")
+    alive = [(1, 100.0)]
+    code, out, _ = run(monkeypatch, capsys, "doctor", "--packing", path)
+    assert code == 0 and "a process ended" in out and out.endswith("best: --set search.concurrency=1\n")
+    alive = []
+    code, _, err = run(monkeypatch, capsys, "doctor", "--packing", path)
+    assert code == 2 and "prune-search check" in err
