@@ -25,6 +25,7 @@ from prune_search.search.driver import Search
 from prune_search.spec import load_spec
 from prune_search.training import worker
 from prune_search.training.worker import TrialWorker
+from tests.benchmarks.age import age
 
 ROOT = Path(__file__).parents[2]
 METHODS = {
@@ -36,12 +37,6 @@ METHODS = {
     "_decide": "decide",
 }
 PHASES = ("process", "imports", "data", *METHODS.values(), "rest", "wait")
-
-
-def age() -> float:
-    """Seconds since this process was started (Linux)."""
-    started = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 class Timed(TrialWorker):

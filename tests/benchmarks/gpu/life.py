@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import os
 import pstats
 import tempfile
 import time
@@ -22,6 +21,7 @@ import torch
 from prune_search.spec.config import TrialConfig
 from prune_search.training.data import cached_data
 from prune_search.training.trial import Trial
+from tests.benchmarks.age import age
 
 PHASES = {"_train": "train", "_validate": "validate", "_report": "report", "_save": "save", "_decide": "decide"}
 
@@ -47,12 +47,6 @@ def config(options: argparse.Namespace) -> TrialConfig:
             "recipe": {"preset": options.preset, "stopping": {"every": {"epochs": 3}}},
         }
     )
-
-
-def age() -> float:
-    """Seconds since this process was started (Linux)."""
-    started = float(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def timed(trial: Trial, seconds: dict[str, float], profile: cProfile.Profile | None) -> None:
