@@ -12,7 +12,7 @@ from prune_search.errors import UserError
 
 def build() -> typer.Typer:
     """The command line with all of its commands."""
-    from prune_search.cli import inspect, launching, results, searching, simulating
+    from prune_search.cli import inspect, launching, repeating, results, searching, simulating
 
     app = typer.Typer(
         name="prune-search",
@@ -22,7 +22,7 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
     )
-    for room in (searching, results, inspect, simulating, launching):
+    for room in (searching, results, repeating, inspect, simulating, launching):
         for command in room.COMMANDS:
             app.command()(command)
     return app

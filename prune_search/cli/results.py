@@ -233,9 +233,9 @@ def clean(
     runs: Runs = RUNS,
 ) -> None:
     """Free space: delete checkpoints of trials that are not on the front (results stay), or with --all everything."""
+    from prune_search.search import kept
     from prune_search.search.layout import existing
     from prune_search.search.results import read
-    from prune_search.training.remote import remove
 
     layout = existing(runs, name)
     if layout.driven():
@@ -256,10 +256,7 @@ def clean(
     freed = 0
     for record in found.records:
         if record.number not in keep:
-            for file in layout.trial(record.number).glob("*.safetensors"):
-                freed += file.stat().st_size
-                file.unlink()
-            freed += remove(layout.remote(spec.resources.storage, layout.trial(record.number)))
+            freed += kept.drop(layout, spec, record.number)
     for folder in [*layout.folder.glob("ray*"), *layout.folder.glob(layout.stages.name)]:
         freed += sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         shutil.rmtree(folder)

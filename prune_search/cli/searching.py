@@ -1,8 +1,7 @@
-"""Commands that run searches: run, resume, stop, confirm."""
+"""Commands that run searches: run, resume, stop."""
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -151,61 +150,4 @@ def stop(name: Name, runs: Runs = RUNS, address: Dashboard = None) -> None:
     console.print(f"search {name} is asked to stop; it ends within a few seconds.")
 
 
-def confirm(
-    name: Name,
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="New training seeds for each configuration.")] = 3,
-    trial: Annotated[list[int] | None, typer.Option("--trial", help="Trials to confirm. Default: the front.")] = None,
-    all_: Annotated[bool, typer.Option("--all", help="Every completed trial: a comparison of recipes.")] = False,
-    where: Annotated[
-        str | None, typer.Option("--where", help='Only one: the best by a rule, as "sparsity >= 0.98".')
-    ] = None,
-    minimize: Annotated[str | None, typer.Option("--minimize", help="With --where: the metric to minimize.")] = None,
-    maximize: Annotated[str | None, typer.Option("--maximize", help="With --where: the metric to maximize.")] = None,
-    runs: Runs = RUNS,
-    address: Address = None,
-    json: Json = False,
-) -> None:
-    """Train the front again with new seeds: means, standard errors, and differences to the dense control."""
-    from prune_search.cli.tables import confirm_table
-    from prune_search.errors import UserError
-    from prune_search.search.confirm import confirm as confirm_search
-    from prune_search.search.confirm import plain_of
-    from prune_search.search.layout import existing
-    from prune_search.search.pick import choose
-    from prune_search.search.results import control_of, read
-
-    layout = existing(runs, name)
-    spec = layout.spec()
-    found = read(layout, spec)
-    if where or minimize or maximize:
-        records = [choose(found, where=where, minimize=minimize, maximize=maximize)]
-    elif all_:
-        records = found.completed
-    else:
-        records = [choose(found, trial=number) for number in trial] if trial else found.front
-    if not records:
-        raise UserError(f"search '{name}' has no completed trial to confirm yet. See `prune-search status {name}`.")
-    if sum((bool(trial), all_, bool(where or minimize or maximize))) > 1:
-        raise UserError("give one of --trial, --all and --where with --minimize or --maximize.")
-    controls = {record.number: control for record in records if (control := control_of(found, record))}
-    known = {record.number for record in records}
-    records = [*records, *{c.number: c for c in controls.values() if c.number not in known}.values()]
-    lock = threading.Lock()
-    with layout.driver(), chatter_to(layout.log) as terminal:
-
-        def done(line: str) -> None:
-            if not json:
-                with lock:
-                    terminal.print(line, soft_wrap=True)
-
-        confirmed = confirm_search(spec, layout, records, seeds, address=address, done=done)
-    if json:
-        show_json(plain_of(confirmed, spec.objectives))
-        return
-    numbers = {trial: control.number for trial, control in controls.items()}
-    console.print(confirm_table(confirmed, numbers, console.width, spec.objectives))
-    if not controls:
-        console.print("no dense control in this search: add `dense: {}` to recipe.choices to have one.")
-
-
-COMMANDS = (run, resume, stop, confirm)
+COMMANDS = (run, resume, stop)

@@ -45,7 +45,8 @@ def export_trial(
     """
     if not (folder / CHECKPOINT).exists():
         raise UserError(
-            f"trial {number} has no checkpoint in {folder}. It was cleaned; train it again: prune-search rerun"
+            f"trial {number} has no checkpoint in {folder}: only the front's are kept. Train it again: "
+            f"prune-search rerun {search} --trial {number}"
         )
     config = TrialConfig.from_dict(plain)
     data = data_of(config.data)

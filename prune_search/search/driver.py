@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,74 +109,78 @@ class Search:
         """
         with self.layout.driver(), _logging(self.layout.log), _interrupts(self._stop), view or nullcontext():
             self.layout.stop.unlink(missing_ok=True)
-            tracker = open_tracker(self.layout, self.spec)
-            try:
-                return self._run(tracker)
-            finally:
-                tracker.sweep()
-                tracker.close()
-                self.untracked = tracker.failures
-                self.progress.write(self.layout)
+            spec = self.spec
+            threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
+            with ExitStack() as cluster:
+                cluster.enter_context(execution.connected(self.address, threads, roots, spec.own_modules()))
+                tracker = open_tracker(self.layout, spec)  # now, since its process would hold up those of Ray
+                try:
+                    return self._run(tracker, cluster)
+                finally:
+                    tracker.sweep()
+                    tracker.close()
+                    self.untracked = tracker.failures
+                    self.progress.write(self.layout)
 
     def stop(self) -> None:
         """End the search soon: trials in flight stay at their last checkpoint."""
         self._stop.set()
 
-    def _run(self, tracker: Tracker) -> Found:
+    def _run(self, tracker: Tracker, cluster: ExitStack) -> Found:
         spec, progress = self.spec, self.progress
         tracker.start_search(
             _settings(spec), {}, f"Search {self.layout.name} over {len(spec.parameters())} parameters."
         )
         self._storage = open_storage(self.layout, spec.search.storage)
-        threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
-        with execution.connected(self.address, threads, roots, spec.own_modules()):
-            share, slots = execution.resources(spec.resources, self.address)
-            slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
-            source = StudySource(
-                spec,
-                self.layout,
-                self._storage,
-                slots,
-                started=self._started,
-                reported=self._reported,
-                ended=self._ended,
-                enough=self._enough,
-            )
-            self._source, self._tracking = source, tracker
-            self._tally = Tally.of(read(self.layout, spec, self._storage))
-            self._tally.since_gain = self._tally.failures = 0
-            progress.update(self._tally)
-            self._make_whole(source)
-            progress.started = time.time()
-            progress.deadline = progress.started + spec.search.time if spec.search.time else None
-            progress.phase = "searching"
-            if spec.search.sampler == "auto":
-                progress.events.append(f"sampler auto is {source.sampler}: {source.why}")
-            progress.write(self.layout)
-            execution.execute(
-                source,
-                storage=self.layout.folder / "ray",
-                share=share,
-                concurrency=slots,
-                measure=tuple(name for name in MEASURED if name in _named_metrics(spec)),
-                stop=self._should_stop,
-                prepare=local_weights(tracking_uri(self.layout, spec)),
-                stages=self._stages(),
-            )
-            source.close(interrupted=self._asked_to_stop)
-            for number in list(progress.running):
-                tracker.end_trial(number, "interrupted", self._why())
-            found = read(self.layout, spec, self._storage)
-            finished = not any(record.state == "running" for record in found.records) and not self._asked_to_stop
-            if finished:
-                shutil.rmtree(self.layout.stages, ignore_errors=True)
-            progress.running.clear()
-            progress.update(Tally.of(found))
-            for record in found.front:
-                kept.fetch(self.layout, spec, record.number)
-            if not self._asked_to_stop:
-                progress.phase = "testing the front"
-                found = self._test(found, share)
+        share, slots = execution.resources(spec.resources, self.address)
+        slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
+        source = StudySource(
+            spec,
+            self.layout,
+            self._storage,
+            slots,
+            started=self._started,
+            reported=self._reported,
+            ended=self._ended,
+            enough=self._enough,
+        )
+        self._source, self._tracking, self._keeper = source, tracker, kept.Keeper(self.layout, spec)
+        self._tally = Tally.of(read(self.layout, spec, self._storage))
+        self._tally.since_gain = self._tally.failures = 0
+        progress.update(self._tally)
+        self._make_whole(source)
+        progress.started = time.time()
+        progress.deadline = progress.started + spec.search.time if spec.search.time else None
+        progress.phase = "searching"
+        if spec.search.sampler == "auto":
+            progress.events.append(f"sampler auto is {source.sampler}: {source.why}")
+        progress.write(self.layout)
+        execution.execute(
+            source,
+            storage=self.layout.folder / "ray",
+            share=share,
+            concurrency=slots,
+            measure=tuple(name for name in MEASURED if name in _named_metrics(spec)),
+            stop=self._should_stop,
+            prepare=local_weights(tracking_uri(self.layout, spec)),
+            stages=self._stages(),
+        )
+        source.close(interrupted=self._asked_to_stop)
+        self._keeper.close()
+        for number in list(progress.running):
+            tracker.end_trial(number, "interrupted", self._why())
+        found = read(self.layout, spec, self._storage)
+        finished = not any(record.state == "running" for record in found.records) and not self._asked_to_stop
+        if finished:
+            shutil.rmtree(self.layout.stages, ignore_errors=True)
+        progress.running.clear()
+        progress.update(Tally.of(found))
+        for record in found.front:
+            kept.fetch(self.layout, spec, record.number)
+        if not self._asked_to_stop:
+            progress.phase = "testing the front"
+            found = self._test(found, share)
+        cluster.close()
         closing.log_front(tracker, self.layout, found)
         progress.phase = "done" if finished else "interrupted"
         tracker.end_search("FINISHED" if finished else "KILLED")
@@ -251,8 +255,10 @@ class Search:
         before = set(self.progress.front)
         self._tally.add(Record(job.number, ended.state, ended.reason, ended.report, job.config, job.params))
         self.progress.update(self._tally)
-        if set(self.progress.front) != before:
+        front = set(self.progress.front)
+        if front != before:
             self._tracking.set_front(self.progress.front)
+        self._keeper.drop((before | {job.number}) - front)
         self.progress.events.append(_line(job, ended, job.number in self.progress.front))
         self.progress.write(self.layout)
 

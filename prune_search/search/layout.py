@@ -79,6 +79,9 @@ class Layout:
     def confirmed(self, number: int, seed: int) -> Path:
         return self.folder / "confirm" / f"trial-{number}-seed-{seed}"
 
+    def again(self, number: int) -> Path:
+        return self.folder / "again" / f"trial-{number}"
+
     def remote(self, storage: str | None, folder: Path) -> str | None:
         """Where ``folder`` of this search is kept below the URL ``resources.storage``; None without one."""
         return storage and f"{storage.rstrip('/')}/{folder.relative_to(self.runs)}"

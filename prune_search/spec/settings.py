@@ -123,6 +123,7 @@ class SearchConfig(Strict):
         enqueue: Configurations to try first, nested or flat; what they leave out is sampled.
         reuse: Whether a trial takes over epochs that another one trained alike, bit for bit, from a folder of the search; ``auto``:
             where that can happen, since nothing outside the recipe is sampled from a range without steps.
+        keep: Whose checkpoints stay once they have ended: of the ``front``'s trials or of ``all``; `prune-search rerun` trains one again.
         defaults_first: Try each preset of the space with its own values next.
         warm_start: Earlier searches in the same runs directory, whose fronts are tried first as far as this space has them.
     """
@@ -143,6 +144,7 @@ class SearchConfig(Strict):
     )
     enqueue: list[dict[str, object]] = Field(default_factory=list)
     reuse: bool | Literal["auto"] = "auto"
+    keep: Literal["front", "all"] = "front"
     defaults_first: bool = True
     warm_start: list[str] = Field(default_factory=list)
 

@@ -18,6 +18,7 @@ from prune_search.errors import UserError
 from prune_search.search import tally
 from prune_search.search.layout import existing
 from prune_search.search.results import read
+from prune_search.training.files import CHECKPOINT, read_reports
 from prune_search.training.worker import TrialWorker
 
 USER_CODE = '''
@@ -153,6 +154,8 @@ def test_every_outcome_has_a_name_and_none_ends_the_search(two_workers):
     assert [run.data.params["recipe"] for _, run in sorted(runs.items())][: len(WANTED)] == [
         w["recipe"] for w in WANTED
     ]
+    kept = {int(path.parent.name) for path in search.layout.folder.glob(f"trials/*/{CHECKPOINT}")}
+    assert kept == {record.number for record in found.front}
     assert {"front.html", "front.json"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
@@ -191,6 +194,42 @@ def test_a_deterministic_search_is_the_same_with_one_worker_and_cut_off_by_time(
     whole = Search.resume("workers-1", runs=cut.layout.runs, time="10m").run()
     assert {r.number: r.report for r in whole.records if r.number in before} == {n: r.report for n, r in before.items()}
     assert outcome(whole) == outcome(two_workers[1])
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_trial_trained_again_is_the_same_whatever_became_of_it(two_workers, monkeypatch, capsys, number):
+    search, found = two_workers
+    record, file = found.record(number), search.layout.trial(number) / CHECKPOINT
+    code, out, _ = command.run(
+        monkeypatch, capsys, "rerun", "workers-2", "--trial", number, "--runs", search.layout.runs, "--json"
+    )
+    again = json.loads(out)
+    assert (code, again["matched"], again["differences"], again["versions"]) == (0, True, [], {})
+    assert again["epochs"] == len(read_reports(search.layout.trial(number)))
+    assert again["state"] == record.state and (record.state == "stopped" or again["reason"] == record.reason)
+    assert file.exists() == (again["epochs"] > 0)
+    assert not search.layout.again(number).exists()
+
+
+def test_a_trial_that_comes_out_otherwise_is_told_from_its_first_difference_on(two_workers, monkeypatch, capsys):
+    search, _ = two_workers
+    command_line = ("rerun", "workers-2", "--trial", "3", "--runs", search.layout.runs)
+    reports, origin = search.layout.trial(3) / "reports.jsonl", search.layout.origin
+    before = reports.read_text(), origin.read_text()
+    lines = [json.loads(line) for line in before[0].splitlines()]
+    true, lines[1]["accuracy"] = lines[1]["accuracy"], 0.125
+    reports.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    started = json.loads(before[1])
+    origin.write_text(json.dumps({**started, "versions": {**started["versions"], "torch": "1.0"}}))
+    code, out, _ = command.run(monkeypatch, capsys, *command_line)
+    reports.write_text(before[0])
+    origin.write_text(before[1])
+    said = " ".join(out.split())
+    assert code == 1 and "trial 3 did not match" in said and "matched:" not in said
+    assert f"epoch 2: accuracy 0.125 then, {true} now versions: torch 1.0 then," in said
+    assert len(read_reports(search.layout.again(3))) == 4  # the second run is there to look at
+    code, _, err = command.run(monkeypatch, capsys, "rerun", "workers-2", "--trial", 99, "--runs", search.layout.runs)
+    assert code == 2 and "trial 99 does not exist" in err
 
 
 def test_a_search_of_which_everything_fails_ends_soon_and_says_why(two_workers, tmp_path, monkeypatch, capsys):

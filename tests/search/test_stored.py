@@ -35,7 +35,9 @@ def made(tmp_path_factory):
         text = SMALL.replace("epochs: 5", f"epochs: {EPOCHS}").replace(", params: minimize", "")
         text += f"resources: {{storage: 'file://{folder}/store'}}\n" if storage else ""
         stops = "{name: moasha, reduction: 2}"
-        space = write(folder, text, trials=TRIALS, concurrency=1, deterministic="true", batch=2, early_stopping=stops)
+        space = write(
+            folder, text, trials=TRIALS, concurrency=1, deterministic="true", batch=2, early_stopping=stops, keep="all"
+        )
         return Search(space, runs=folder / "runs", name=name), folder / "store" / name
 
     return make
