@@ -49,12 +49,16 @@ def connected(address: str | None, threads: int, roots: Sequence[str], modules: 
     variables = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     variables |= {"RAY_CHDIR_TO_TRIAL_DIR": "0"}
     variables["PYTHONPATH"] = os.pathsep.join([*roots, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment: dict[str, Any] = {"env_vars": variables}
-    if address and modules:
-        environment["py_modules"] = [str(module) for module in modules]
-    options: dict[str, Any] = {"address": address} if address else {"address": "local", "include_dashboard": False}
+    if address:
+        environment: dict[str, Any] = {"env_vars": variables}
+        if modules:
+            environment["py_modules"] = [str(module) for module in modules]
+        options, inherited = {"address": address, "runtime_env": environment}, {}
+    else:  # a runtime environment would leave the workers that Ray starts at once unused
+        options, inherited = {"address": "local", "include_dashboard": False}, variables
     try:
-        ray.init(**options, runtime_env=environment, log_to_driver=False, logging_level="ERROR")
+        with _environment(inherited):
+            ray.init(**options, log_to_driver=False, logging_level="ERROR")
     except ConnectionError as error:
         if not address:
             raise
@@ -66,6 +70,21 @@ def connected(address: str | None, threads: int, roots: Sequence[str], modules: 
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """What processes started within inherit."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _cause(error: BaseException) -> str:

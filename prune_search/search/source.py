@@ -84,7 +84,7 @@ class StudySource:
         if not self._ready(number):
             return Wait()
         self._asker.prepare(number, self._resumed.get(number))
-        asked = self._asker.take(number)
+        asked = self._asker.take(number, wait=not self._open)  # Tune sleeps for two seconds if nothing runs
         if asked is None:
             return Wait()
         if number in self._resumed:

@@ -72,10 +72,10 @@ class Asker:
                 self._coming[number] = Future()
                 self._coming[number].set_result(self._ask(number, known, view))
 
-    def take(self, number: int) -> Asked | None:
-        """The trial that was prepared, or None while it is being asked for."""
+    def take(self, number: int, wait: bool = False) -> Asked | None:
+        """The trial that was prepared; while it is being asked for, None, or ``wait``."""
         coming = self._coming[number]
-        if not coming.done():
+        if not wait and not coming.done():
             return None
         del self._coming[number]
         return coming.result()
