@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 import threading
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from prune_search.errors import UserError
 from prune_search.search.layout import Layout
-from prune_search.tracking import redacted
 from prune_search.training.files import patiently
 
 STALE = 5  # seconds after which a lock that a killed process left is taken; Optuna waits 30
-log = logging.getLogger("prune_search")
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
 
@@ -57,49 +49,6 @@ class Journal(JournalFileBackend):
             super().append_logs(logs)
 
 
-class Patient:
-    """A storage whose database may be away for a while: every call is tried again until it answers.
-
-    Only what the database's absence causes is tried again. Whoever calls waits; trials go on training meanwhile.
-
-    Args:
-        storage: Any Optuna storage.
-        patience: Seconds until a call gives up and raises. Default (our choice): 15 minutes.
-        pause: Seconds between two tries.
-    """
-
-    def __init__(self, storage: BaseStorage, patience: float = 900.0, pause: float = 1.0):
-        self._storage, self._patience, self._pause = storage, patience, pause
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._storage, name)
-        return functools.partial(self._call, value) if callable(value) else value
-
-    def _call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        deadline, told = time.monotonic() + self._patience, False
-        while True:
-            try:
-                return function(*arguments, **options)
-            except (StorageInternalError, DBAPIError) as error:
-                if not _away(error) or time.monotonic() >= deadline:
-                    raise
-                if not told:
-                    log.warning("search.storage does not answer; trying for %.0f s: %s", self._patience, _cause(error))
-                told = True
-            time.sleep(self._pause)
-
-
-def _away(error: Exception) -> bool:
-    database = error if isinstance(error, DBAPIError) else error.__cause__
-    return isinstance(database, (OperationalError, InterfaceError)) or getattr(
-        database, "connection_invalidated", False
-    )
-
-
-def _cause(error: Exception) -> str:
-    return redacted(str(error.__cause__ or error).strip().split("\n")[0])
-
-
 def open_storage(layout: Layout, url: str | None) -> BaseStorage:
     """The journal file in the search's folder, or any Optuna storage URL (PostgreSQL for a cluster), waited for if it is away later.
 
@@ -109,18 +58,9 @@ def open_storage(layout: Layout, url: str | None) -> BaseStorage:
     quiet()
     if url is None:
         return JournalStorage(Journal(layout.journal))
-    try:
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
-    except ImportError as error:
-        raise UserError(
-            f"search.storage: {redacted(url)} needs a driver that is not installed: {_cause(error)}. "
-            "For PostgreSQL: pip install 'prune-search[postgres]'."
-        ) from None
-    except DBAPIError as error:
-        raise UserError(
-            f"search.storage: {redacted(url)} does not answer: {_cause(error)}. Start the database, or set search.storage: null."
-        ) from None
-    return cast(BaseStorage, Patient(optuna.storages.get_storage(storage)))
+    from prune_search.search.database import open_database  # sqlalchemy takes a third of a second to import
+
+    return open_database(url)
 
 
 def open_study(layout: Layout, storage: BaseStorage, objectives: dict[str, str]) -> optuna.Study:

@@ -10,8 +10,9 @@ from postgres import Postgres
 
 from prune_search.errors import UserError
 from prune_search.search import storage as storages
+from prune_search.search.database import Patient
 from prune_search.search.layout import Layout
-from prune_search.search.storage import Patient, open_storage, open_study
+from prune_search.search.storage import open_storage, open_study
 
 OBJECTIVES = {"accuracy": "maximize", "params": "minimize"}
 
