@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from prune_search.cost.metrics import MEASURED, Report
 from prune_search.search import execution, kept
@@ -104,7 +105,7 @@ def rerun(
     return again
 
 
-def _keep(folder, url: str | None, layout: Layout, number: int) -> None:
+def _keep(folder: Path, url: str | None, layout: Layout, number: int) -> None:
     trial = layout.trial(number)
     pull(url, folder, (CHECKPOINT,))
     if (folder / CHECKPOINT).exists() and not (trial / CHECKPOINT).exists():
