@@ -1,12 +1,14 @@
 """What a trial holds of a cluster, how many fit, and what a node must offer."""
 
+import os
 from dataclasses import replace
 
 import pytest
+import ray
 from ray.tune.experiment import Trial
 
 from prune_search.search.adapter import Adapter, Scheduler
-from prune_search.search.execution import Share
+from prune_search.search.execution import Share, connected
 from prune_search.search.nodes import Node
 
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 5.0, "GPU": 1.0}]
@@ -57,3 +59,21 @@ def test_tunes_memory_of_a_trial_that_has_ended_is_let_go():
     Scheduler(Adapter(None, lambda: False, {}, dict)).on_trial_complete(None, trial, {})
     assert not trial.metric_n_steps and not trial.metric_analysis
     assert len(trial.run_metadata.get_json_state()) < len(before)
+
+
+def test_workers_of_a_ray_of_our_own_get_threads_and_modules_and_the_driver_keeps_its_environment(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "beside_the_space.py").write_text("ANSWER = 42\n")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+
+    def seen():
+        import beside_the_space
+
+        return os.environ["OMP_NUM_THREADS"], os.environ["MKL_NUM_THREADS"], beside_the_space.ANSWER
+
+    with connected(None, 3, [str(tmp_path)]):
+        assert ray.get(ray.remote(seen).remote()) == ("3", "3", 42)
+        assert os.environ["OMP_NUM_THREADS"] == "1" and "MKL_NUM_THREADS" not in os.environ
+    assert not ray.is_initialized()
