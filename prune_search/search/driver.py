@@ -259,6 +259,8 @@ class Search:
         if front != before:
             self._tracking.set_front(self.progress.front)
         self._keeper.drop((before | {job.number}) - front)
+        if ended.state != "completed":
+            self._keeper.cut(job.number)
         self.progress.events.append(_line(job, ended, job.number in self.progress.front))
         self.progress.write(self.layout)
 

@@ -54,6 +54,7 @@ class Keeper:
     def __init__(self, layout: Layout, spec: Spec):
         self._layout, self._spec = layout, spec
         self._thread = ThreadPoolExecutor(1, "drop") if spec.search.keep == "front" else None
+        self._cut: set[int] = set()
 
     def drop(self, numbers: Iterable[int]) -> None:
         """These trials have ended and are not on the front (any more)."""
@@ -61,9 +62,14 @@ class Keeper:
             for number in numbers:
                 self._thread.submit(self._drop, number)
 
+    def cut(self, number: int) -> None:
+        """This one did not end by itself: its worker may still be writing a checkpoint."""
+        self._cut.add(number)
+
     def close(self) -> None:
-        """Wait until all are dropped."""
+        """Wait until all are dropped, and of those that were cut what came late; all workers have ended."""
         if self._thread:
+            self.drop(self._cut)
             self._thread.shutdown()
 
     def _drop(self, number: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,40 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write nested dicts, lists, numbers, strings and tensors to ``path``; an older file is replaced only when done.
+@dataclass(frozen=True)
+class Packed:
+    """A state as it was when it was packed: copies of its tensors on the CPU, the rest as JSON."""
+
+    tensors: dict[str, torch.Tensor]
+    plain: str
+
+
+def pack(state: dict[str, Any]) -> Packed:
+    """Copy nested dicts, lists, numbers, strings and tensors."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain = _split(state, "", tensors)
+    return Packed(tensors, json.dumps(plain))
+
+
+def write(path: Path, packed: Packed) -> None:
+    """Write to ``path``; an older file is replaced only when done.
 
     Raises:
         OSError: The storage does not take it.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    plain = _split(state, "", tensors)
     part = path.with_name(path.name + ".part")
     try:
-        save_file(tensors, part, metadata={"state": json.dumps(plain)})
+        save_file(packed.tensors, part, metadata={"state": packed.plain})
     except SafetensorError as error:
         if code := re.search(r"os error (\d+)", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(part)) from None
         raise
     os.replace(part, path)
+
+
+def save(path: Path, state: dict[str, Any]) -> None:
+    """:func:`pack` and :func:`write`."""
+    write(path, pack(state))
 
 
 def load(path: Path, *names: str) -> dict[str, Any]:

@@ -23,13 +23,13 @@ from prune_search.pruning.probe import balanced
 from prune_search.pruning.pruner import Outcome, Pruner
 from prune_search.removal import Plan, apply, check_equal, dead_units, resize, trained_parameters
 from prune_search.spec.config import TrialConfig
-from prune_search.training import checkpoint
 from prune_search.training.evaluation import accuracy, evaluate
-from prune_search.training.files import CHECKPOINT, patiently, write_reports
+from prune_search.training.files import CHECKPOINT
 from prune_search.training.optim import build_optimizer, factor, lay_out_state, set_learning_rate
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.ranks import SOLO, Ranks
 from prune_search.training.replay import replayed
+from prune_search.training.saver import Saver
 from prune_search.training.stages import Stages, begins, digest, take_over
 from prune_search.zoo.data import Data
 from prune_search.zoo.importing import is_import_path, load_object
@@ -53,6 +53,8 @@ class Trial:
             decisions; the others call :meth:`run_epoch` as often as it does.
         stages: Where epochs that another trial trained alike are taken from; not used with several ranks. The results are the
             same without.
+        behind: Called after each checkpoint, by the thread that writes them while training goes on; None: training waits. See
+            :meth:`settle`.
     """
 
     def __init__(
@@ -66,9 +68,11 @@ class Trial:
         measure: Sequence[str] = (),
         ranks: Ranks = SOLO,
         stages: Stages | None = None,
+        behind: Callable[[], None] | None = None,
     ):
         self.config, self.data, self.device = config, data, torch.device(device)
         self.folder, self.ranks = folder if ranks.first else None, ranks
+        self._saver = Saver(self.folder, behind) if self.folder is not None else None
         self._stages = None if folder is None or ranks.size > 1 else stages
         self.devices, self.measure = devices, tuple(measure)
         training = config.training
@@ -81,7 +85,7 @@ class Trial:
         self.loss = _function(training.loss, nn.functional.cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
-        state = self._saved()
+        state = self._saver.load() if self._saver else None
         model = build_model(
             config.model.name,
             input_shape=data.input_shape,
@@ -170,6 +174,20 @@ class Trial:
             self._proven = plan
         return small
 
+    def settle(self) -> None:
+        """Wait until the last checkpoint is written.
+
+        Raises:
+            OSError, or what ``behind`` raised: It could not be.
+        """
+        if self._saver is not None:
+            self._saver.wait()
+
+    def close(self) -> None:
+        """End the thread that writes checkpoints."""
+        if self._saver is not None:
+            self._saver.close()
+
     def _decide(self) -> None:
         started = time.perf_counter()
         macs = count(self.model, self.positions).macs
@@ -209,6 +227,7 @@ class Trial:
             known = path and take_over(self, path)
             yield known
             if known is None:
+                self.settle()
                 stages.keep(self._trace, self.folder / CHECKPOINT)
 
     def _train(self) -> float:
@@ -328,13 +347,8 @@ class Trial:
             **measured,
         )
 
-    def _saved(self) -> dict[str, Any] | None:
-        if self.folder is None or not (self.folder / CHECKPOINT).exists():
-            return None
-        return checkpoint.load(self.folder / CHECKPOINT)
-
     def _save(self) -> None:
-        if self.folder is None:
+        if self._saver is None:
             return
         state = {
             **self._network(),
@@ -344,9 +358,7 @@ class Trial:
             "seconds": self.seconds,
             "reports": [report.metrics() for report in self.reports],
         }
-        patiently(lambda: self.folder.mkdir(parents=True, exist_ok=True))
-        patiently(lambda: checkpoint.save(self.folder / CHECKPOINT, state))
-        patiently(lambda: write_reports(self.folder, self.reports))
+        self._saver.save(state, self.reports)
 
     def _network(self) -> dict[str, Any]:
         """The network and all that trains and prunes it."""

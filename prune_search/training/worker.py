@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 
 from prune_search.cost.metrics import Report
-from prune_search.training.files import ERROR, write_reports
+from prune_search.training.files import ERROR, REPORTS, write_reports
 from prune_search.training.remote import FILES, Away, at_hand, push
 
 
@@ -66,6 +66,7 @@ class Rank:
                 measure=config["measure"],
                 ranks=ranks,
                 stages=stages and Stages(Path(stages["folder"]), pruned=stages["pruned"]),
+                behind=lambda folder=self._folder, url=self._url: push(folder, url),
             )
         except Exception as error:
             self._error = error
@@ -86,10 +87,12 @@ class Rank:
             if self.trial.finished:
                 report = self.trial.reports[-1]
                 write_reports(self._folder, self.trial.reports)  # it may have ended between checkpoint and reports
+                if self.trial.folder is not None:
+                    push(self._folder, self._url, (REPORTS,))
             else:
                 report = self.trial.run_epoch()
-            if self.trial.folder is not None:
-                push(self._folder, self._url)
+                if self.trial.finished:
+                    self.trial.settle()
             return self._result(report, "completed" if self.trial.finished else "running", self.trial.reason)
         except (DistError, Away):
             raise
@@ -104,6 +107,8 @@ class Rank:
 
     def end(self) -> None:
         """Let the trial go."""
+        if self.trial is not None:
+            self.trial.close()
         self.trial = None
         self._held.close()
 

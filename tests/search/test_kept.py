@@ -28,6 +28,19 @@ def test_only_dropped_trials_lose_their_checkpoint_here_and_at_the_url(tmp_path,
     assert (layout.trial(1) / REPORTS).exists()
 
 
+def test_what_a_trial_that_was_cut_wrote_late_goes_when_the_search_ends(tmp_path):
+    spec, layout = load_spec(write(tmp_path, SMALL)), Layout(tmp_path / "runs", "s")
+    for number in range(2):
+        layout.trial(number).mkdir(parents=True)
+        (layout.trial(number) / CHECKPOINT).write_text("")
+    keeper = Keeper(layout, spec)
+    keeper.drop({1})
+    keeper.cut(1)
+    keeper._thread.submit(lambda: (layout.trial(1) / CHECKPOINT).write_text("late")).result()
+    keeper.close()
+    assert [path.parent.name for path in layout.folder.glob(f"trials/*/{CHECKPOINT}")] == ["0"]
+
+
 def test_a_storage_that_is_away_keeps_what_it_has_and_ends_nothing(tmp_path, caplog):
     (tmp_path / "store").write_text("a file where a folder should be")
     text = SMALL + f"resources: {{storage: 'nowhere://{tmp_path}/store'}}\n"

@@ -156,6 +156,7 @@ def test_a_trial_goes_on_at_another_node_from_its_last_pushed_epoch(tmp_path, ur
     first = Rank()
     first.begin(job(tmp_path, url))
     first.step()
+    first.trial.settle()
     assert names(kept) == [CHECKPOINT, REPORTS] and len(list((tmp_path / "node").iterdir())) == 1
     assert go_on(tmp_path, url) == (whole, [2, 3])
     assert [report.epoch for report in read_reports(kept)] == [1, 2, 3]
@@ -170,9 +171,11 @@ def test_a_trial_whose_push_fails_is_not_a_failed_one(tmp_path, url, kept, whole
     rank.begin(job(tmp_path, url))
     for _ in range(epochs - 1):
         rank.step()
+    rank.trial.settle()
     Flaky.errors, Flaky.broken = [OSError("away")] * 1000, (broken,)
     with pytest.raises(remote.Away):
         rank.step()
+        rank.step()  # while the storage is asked for epoch 2
     Flaky.errors = []
     seen, trained = go_on(tmp_path, url)
     assert seen == whole and trained == list(range(epochs + (broken == REPORTS), EPOCHS + 1))
