@@ -1,4 +1,4 @@
-"""Commands that read searches: status, pareto, export, clean, ui."""
+"""Commands that read searches: status, pareto, report, export, clean, ui."""
 
 from __future__ import annotations
 
@@ -123,10 +123,13 @@ def pareto(
     layout = existing(runs, name)
     found = read(layout, layout.spec())
     if html is not None:
-        from prune_search.search.closing import draw
         from prune_search.search.confirm import confirmed_of
+        from prune_search.search.report.figures import fronts
 
-        draw(found, confirmed_of(layout)).write_html(html, include_plotlyjs=True)
+        if len(found.objectives) < 2:
+            raise UserError("--html draws two objectives, this search has one. See prune-search report.")
+        drawn = fronts(found, layout.spec(), confirmed_of(layout))
+        next(iter(drawn.values())).write_html(html, include_plotlyjs=True)
     if json:
         members = [
             {"trial": r.number, "recipe": r.recipe, "params": r.params, "metrics": r.metrics(), "config": r.config}
@@ -136,6 +139,24 @@ def pareto(
         return
     console.print(front_table(found))
     console.print(f"hypervolume {found.hypervolume:.4f}" + (f"; page: {html}" if html else ""))
+
+
+def report(
+    name: Name,
+    out: Annotated[Path | None, typer.Option("--out", help="The file. Default: runs/NAME/report.html.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Also write each figure as PNG and SVG to this folder.")
+    ] = None,
+    runs: Runs = RUNS,
+) -> None:
+    """Write a page about a search, running or ended: front, history, importance, curves, layers, what to export."""
+    from prune_search.search.confirm import confirmed_of
+    from prune_search.search.layout import existing
+    from prune_search.search.report.page import write_report
+
+    layout = existing(runs, name)
+    page = write_report(layout, layout.spec(), confirmed=confirmed_of(layout), path=out, images=images)
+    console.print(f"{page}  {page.stat().st_size / 1e6:.1f} MB", soft_wrap=True)
 
 
 def export(
@@ -278,4 +299,4 @@ def ui(
     os.execve(command[0], command, ui_environment(uri))  # a signal to this process is one to the server
 
 
-COMMANDS = (status, pareto, export, clean, ui)
+COMMANDS = (status, pareto, report, export, clean, ui)

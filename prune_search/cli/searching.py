@@ -118,7 +118,7 @@ def _show(search, found, failed: bool, table: Path | None) -> None:
     if progress.phase == "interrupted":
         console.print(f"  prune-search resume {layout.name}{place}", soft_wrap=True)
     for command, what in (
-        (f"pareto {layout.name} --html front.html", "the front as a page"),
+        (f"report {layout.name}", f"a page about it all, written to {layout.folder / 'report.html'}"),
         (f"export {layout.name}", "the knee of the front, as verified files"),
         (f"confirm {layout.name} --seeds 3", "the front on new seeds"),
         ("ui", "everything in MLflow"),

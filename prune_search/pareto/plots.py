@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +15,20 @@ from prune_search.pareto.scale import LOGARITHMIC, Objectives, Point
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure, Scatter
 
-_QUIET, _LOUD, _DENSE, _AGAIN = "#c3c9d1", "#1f5fbf", "#b0413e", "#1d7a46"
+_QUIET, _LOUD, _DENSE, _AGAIN, _RING = "#c3c9d1", "#1f5fbf", "#b0413e", "#1d7a46", "#3b3f45"
+_SYMBOLS = {
+    "stopped": "triangle-down-open",
+    "infeasible": "square-open",
+    "failed": "x-thin-open",
+    "running": "star-open",
+}
+
+
+def pairs(objectives: Objectives) -> list[tuple[str, str]]:
+    """All pairs of objectives as (x, y), the one that people look at first in front: accuracy on y, else the first objective."""
+    y = "accuracy" if "accuracy" in objectives else next(iter(objectives))
+    others = [name for name in objectives if name != y]
+    return [(x, y) for x in others] + list(combinations(others, 2))
 
 
 def figure(
@@ -25,6 +39,9 @@ def figure(
     *,
     names: Sequence[str] | None = None,
     confirmed: Sequence[tuple[str, Point, Point]] = (),
+    axes: tuple[str, str] | None = None,
+    presets: Collection[int] = (),
+    unfinished: Mapping[str, Sequence[tuple[str, Point]]] | None = None,
 ) -> Figure:
     """A plotly figure of two objectives, a third as colour; ``fig.write_html(file, include_plotlyjs=True)``
     is self-contained.
@@ -40,13 +57,16 @@ def figure(
         dense: Metrics of the dense network, drawn as a mark of its own.
         names: What a trial is called when one points at it. Default: ``trial 0``, ``trial 1``, ...
         confirmed: Name, means and standard errors of configurations trained again; drawn with bars of one error.
+        axes: The objectives on x and y, where these are others.
+        presets: Which points are published recipes as they are; they get a ring.
+        unfinished: State -> name and last metrics of trials that did not complete; quieter still.
     """
     import plotly.graph_objects as go
 
     if len(objectives) < 2:
         raise UserError(f"A plot needs two objectives, there is {len(objectives)}: {', '.join(objectives)}.")
-    y = "accuracy" if "accuracy" in objectives else next(iter(objectives))
-    x, *others = (name for name in objectives if name != y)
+    x, y = axes or pairs(objectives)[0]
+    others = [name for name in objectives if name not in (x, y)]
     names = names or [f"trial {i}" for i in range(len(points))]
     chosen = set(front_indices)
     drawn = [i for i, p in enumerate(points) if np.isfinite([_value(p, x), _value(p, y)]).all()]
@@ -63,8 +83,7 @@ def figure(
             **style,
         )
 
-    axes = {name: objectives[name] for name in (x, y)}
-    edge = [best[i] for i in front([points[i] for i in best], axes)]
+    edge = [best[i] for i in front([points[i] for i in best], {name: objectives[name] for name in (x, y)})]
     edge.sort(key=lambda i: (points[i][x], points[i][y]))
     shades = {"color": _LOUD}
     if colour:
@@ -78,6 +97,15 @@ def figure(
         marks(edge, "front line", mode="lines", line={"color": _LOUD, "width": 1.5}, showlegend=False),
         marks(best, "front", mode="markers", marker={"size": 10, **shades}),
     ])  # fmt: skip
+    rings = [i for i in drawn if i in set(presets)]
+    if rings:
+        fig.add_trace(marks(rings, "published presets", mode="markers", marker={
+            "color": _RING, "size": 13, "symbol": "circle-open", "line": {"width": 1.5}}))  # fmt: skip
+    for state, trials in (unfinished or {}).items():
+        shown = [(name, point) for name, point in trials if np.isfinite([_value(point, x), _value(point, y)]).all()]
+        fig.add_scatter(x=[point[x] for _, point in shown], y=[point[y] for _, point in shown], name=state, mode="markers",
+                        text=[_hover(f"{name}, {state}", point, objectives) for name, point in shown], hoverinfo="text",
+                        marker={"color": _QUIET, "size": 5, "symbol": _SYMBOLS.get(state, "x-thin-open")})  # fmt: skip
     if dense and np.isfinite([_value(dense, x), _value(dense, y)]).all():
         mark = {"color": _DENSE, "size": 12, "symbol": "x"}
         fig.add_scatter(x=[dense[x]], y=[dense[y]], mode="markers", marker=mark, name="dense",
@@ -91,7 +119,9 @@ def figure(
                         error_x=bars[0], error_y=bars[1], mode="markers", name="confirmed: means over new seeds",
                         marker={"color": _AGAIN, "size": 9, "symbol": "diamond-open"}, hoverinfo="text",
                         text=[_hover(f"{name}, new seeds", mean, objectives) for name, mean, _ in confirmed])  # fmt: skip
-    fig.update_layout(template="simple_white", legend={"orientation": "h", "y": 1.15}, height=480)
+    fig.update_layout(
+        template="simple_white", legend={"orientation": "h", "y": 1.15}, height=480, hoverlabel={"align": "left"}
+    )
     fig.update_xaxes(title=f"{x} ({objectives[x]})", type="log" if x in LOGARITHMIC else "linear")
     fig.update_yaxes(title=f"{y} ({objectives[y]})", type="log" if y in LOGARITHMIC else "linear")
     if best and y not in LOGARITHMIC:

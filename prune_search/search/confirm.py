@@ -15,7 +15,8 @@ from prune_search.search import closing, execution, kept
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
-from prune_search.search.results import TEST_ACCURACY, Record, read
+from prune_search.search.report.page import write_report
+from prune_search.search.results import TEST_ACCURACY, Record
 from prune_search.spec import Spec
 
 RESULT = "result.json"
@@ -200,10 +201,7 @@ def _track(spec: Spec, layout: Layout, confirmed: Sequence[Confirmed], seeds: in
         finite = {f"confirmed_{name}": value for name, value in figures.items() if math.isfinite(value)}
         tracker.log_metrics(item.trial, finite, seeds)
     tracker.log_artifact(None, layout.folder / CONFIRMED)
-    if len(spec.objectives) > 1:
-        page = layout.folder / "front.html"
-        closing.draw(read(layout, spec), confirmed).write_html(page, include_plotlyjs=True)
-        tracker.log_artifact(None, page)
+    tracker.log_artifact(None, write_report(layout, spec, confirmed=confirmed))
     tracker.close()
 
 
@@ -215,8 +213,8 @@ def _test(jobs: Sequence[Job], share: execution.Share) -> None:
             waiting.append((job, result))
     trained = [(job.config, str(job.folder), job.remote) for job, _ in waiting]
     values = closing.on_cluster(trained, share.cpus, share.gpus)
-    for (job, result), value in zip(waiting, values, strict=True):
-        result["metrics"][TEST_ACCURACY] = value
+    for (job, result), tested in zip(waiting, values, strict=True):
+        result["metrics"][TEST_ACCURACY] = tested.accuracy
         write_json(job.folder / RESULT, result)
 
 

@@ -21,8 +21,10 @@ from prune_search.search import closing, execution, kept
 from prune_search.search import layout as layouts
 from prune_search.search.asking.first import first_trials
 from prune_search.search.jobs import Ended, Job
+from prune_search.search.layers import write_layers
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress, shown
+from prune_search.search.report.page import write_report
 from prune_search.search.results import TEST_ACCURACY, Found, Record, read
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
@@ -182,6 +184,7 @@ class Search:
             found = self._test(found, share)
         cluster.close()
         closing.log_front(tracker, self.layout, found)
+        self._report(tracker)
         progress.phase = "done" if finished else "interrupted"
         tracker.end_search("FINISHED" if finished else "KILLED")
         return found
@@ -272,10 +275,18 @@ class Search:
         folders = [self.layout.trial(record.number) for record in missing]
         urls = [self.layout.remote(self.spec.resources.storage, folder) for folder in folders]
         jobs = [(record.config, str(folder), url) for record, folder, url in zip(missing, folders, urls, strict=True)]
-        for record, value in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
-            tested[str(record.number)] = value
+        for record, result in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
+            tested[str(record.number)] = result.accuracy
+            write_layers(self.layout.trial(record.number), result.layers)
         study.set_user_attr(TEST_ACCURACY, tested)
         return read(self.layout, self.spec, self._storage)
+
+    def _report(self, tracker: Tracker) -> None:
+        """The page about the search; what has been found does not depend on it."""
+        try:
+            tracker.log_artifact(None, write_report(self.layout, self.spec, storage=self._storage))
+        except Exception:
+            log.exception("The report was not written. Try again: prune-search report %s", self.layout.name)
 
 
 def _last_epoch(ended: Ended) -> int:

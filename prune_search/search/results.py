@@ -36,6 +36,7 @@ class Record:
         config: The sampled configuration, plain; empty if the driver died while it was asked.
         params: Sampled values by name.
         test_accuracy: On the test split, for trials of the front after selection.
+        began, ended: Seconds since 1970; None where they are not known, or it has not ended.
     """
 
     number: int
@@ -45,6 +46,8 @@ class Record:
     config: dict[str, Any]
     params: dict[str, Any]
     test_accuracy: float | None = None
+    began: float | None = None
+    ended: float | None = None
 
     @property
     def model(self) -> str:
@@ -142,12 +145,19 @@ def _record(trial: FrozenTrial, tested: float | None) -> Record:
     state = ended.state if ended else ("running" if trial.state is TrialState.RUNNING else "failed")
     config = json.loads(trial.user_attrs.get(CONFIG, "{}"))
     report = ended.report if ended else None
-    return Record(trial.number, state, ended.reason if ended else "", report, config, dict(trial.params), tested)
+    times = [time and time.timestamp() for time in (trial.datetime_start, trial.datetime_complete)]
+    return Record(
+        trial.number, state, ended.reason if ended else "", report, config, dict(trial.params), tested, *times
+    )
 
 
 def read(layout: Layout, spec: Spec, storage: BaseStorage | None = None) -> Found:
     """What the study of a search holds now."""
     storage = storage or open_storage(layout, spec.search.storage)
-    study = optuna.load_study(study_name=layout.name, storage=storage)
+    return found_in(optuna.load_study(study_name=layout.name, storage=storage), spec)
+
+
+def found_in(study: optuna.Study, spec: Spec) -> Found:
+    """What a study holds now."""
     tested = study.user_attrs.get(TEST_ACCURACY, {})
     return Found(dict(spec.objectives), records_of(study.get_trials(deepcopy=False), tested))

@@ -197,7 +197,9 @@ def test_confirm_trains_on_new_seeds_and_does_not_repeat_itself(call, finished):
                 "where m.key = 'confirmed_test_accuracy' and t.key = 'prune_search.trial' and t.value = ?"
             )
             assert database.execute(query, [str(item["trial"])]).fetchall() == [(pytest.approx(mean),)]
-    assert "confirmed: means over new seeds" in (finished / "runs/f/front.html").read_text()
+    assert '<h2 id="confirmed">' in (finished / "runs/f/report.html").read_text()
+    call("pareto", "f", "--html", "front.html")
+    assert "confirmed: means over new seeds" in Path("front.html").read_text()
     again = json.loads(call("confirm", "f", "--trial", "1", "--seeds", "2", "--json")[1])
     assert again == confirmed and written() == first
 

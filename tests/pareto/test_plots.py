@@ -5,6 +5,7 @@ import pytest
 
 from prune_search.errors import UserError
 from prune_search.pareto import figure, front
+from prune_search.pareto.plots import pairs
 
 OBJECTIVES = {"params": "minimize", "accuracy": "maximize"}
 POINTS = [
@@ -60,3 +61,27 @@ def test_empty():
 def test_plotly_and_torch_are_not_loaded():
     code = "import sys, prune_search.pareto; sys.exit('plotly' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_pairs_begin_with_what_people_look_at_first():
+    assert pairs({"params": "minimize", "accuracy": "maximize", "flops": "minimize"}) == [
+        ("params", "accuracy"), ("flops", "accuracy"), ("params", "flops"),
+    ]  # fmt: skip
+    assert pairs({"params": "minimize", "loss": "minimize"}) == [("loss", "params")]
+
+
+def test_any_two_objectives_can_be_the_axes():
+    objectives = {**OBJECTIVES, "flops": "minimize"}
+    fig = figure(POINTS, objectives, [0, 1, 2], axes=("params", "flops"))
+    assert (list(fig.data[2].x), list(fig.data[2].y)) == ([100, 10, 50], [9, 8, 1])
+    assert list(fig.data[2].marker.color) == [0.9, 0.8, 0.7]
+    assert list(fig.data[1].x) == [10, 50]
+
+
+def test_published_presets_have_a_ring_and_who_did_not_complete_is_named():
+    stopped = {"stopped": [("#9 x", {"accuracy": 0.5, "params": 70}), ("#8 y", {"accuracy": None, "params": 7})]}
+    *_, rings, quiet = figure(POINTS, OBJECTIVES, [0, 1], presets=[1, 3], unfinished=stopped).data
+    assert (rings.name, list(rings.x)) == ("published presets", [10])
+    assert (quiet.name, list(quiet.x), list(quiet.text)) == (
+        "stopped", [70], ["<b>#9 x, stopped</b><br>params 70<br>accuracy 0.5"],
+    )  # fmt: skip

@@ -142,16 +142,6 @@ def test_time_left_is_the_pace_or_the_budget_whichever_ends_first(monkeypatch, t
 # The front's files
 
 
-def test_the_figure_has_the_front_among_all_completed_trials_and_the_control(monkeypatch):
-    drawn = {}
-    keep = lambda points, objectives, chosen, **more: drawn.update(points=points, chosen=chosen, **more)
-    monkeypatch.setattr(closing, "figure", keep)
-    closing.draw(FOUND)
-    assert [drawn["names"][i] for i in drawn["chosen"]] == ["#0 dyprune", "#2 dyprune", "#5 dyprune"]
-    assert len(drawn["points"]) == 7 and drawn["points"][0]["params"] == 10
-    assert drawn["dense"]["accuracy"] == 0.95
-
-
 def test_the_table_of_the_front():
     rows = closing.summary(Found(TWO, (record(3, 0.5, 1234, params_reduction=4.0, flops_reduction=8.0),))).split("\n")
     assert rows[2:] == ["| 3 | dyprune | 0.5000 |  | 1,234 | 4.0x | 8.0x |"]
@@ -163,11 +153,14 @@ def test_what_is_logged_of_the_front(tmp_path):
     layout, tracker = Layout(tmp_path, "s"), Recorder()
     for member in FOUND.front:
         layout.trial(member.number).mkdir(parents=True)
+        (layout.trial(member.number) / ("layers.json" if member.number == 0 else "checkpoint.safetensors")).write_text(
+            ""
+        )
     closing.log_front(tracker, layout, FOUND)
     assert tracker.of("set_front") == [("set_front", [5, 2, 0])]
     files = [(number, path.name) for _, number, path in tracker.of("log_artifact")]
-    own = [(n, name) for n in (5, 2, 0) for name in ("config.json", "checkpoint.safetensors")]
-    assert files == [*own, (None, "front.html")]
+    own = [(n, ["config.json", "checkpoint.safetensors"]) for n in (5, 2)] + [(0, ["config.json", "layers.json"])]
+    assert files == [(n, name) for n, names in own for name in names]
     tested, whole = tracker.of("log_metrics")
     assert tested[1:] == (0, {"test_accuracy": 0.25}, 1)
     assert whole[1:] == (None, {"hypervolume": FOUND.hypervolume, "front_size": 3}, 10)
@@ -185,10 +178,14 @@ def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_pat
     data = data_of(config.data)
     trial = Trial(config, data, tmp_path)
     trial.run_epoch()
-    (value,) = closing.test_accuracy([(plain, str(tmp_path), None)], 0)
+    (tested,) = closing.test([(plain, str(tmp_path), None)], 0)
+    value = tested.accuracy
+    assert [(layer.weights, layer.live, layer.macs) for layer in tested.layers] == [
+        (n, n, n) for n in (19200, 30000, 1000)
+    ]
     expected = evaluate(trial.model, data, data.test())[1] if metric == "accuracy" else 0.25
     assert value == expected != evaluate(trial.model, data, data.validation)[1]
     url = f"{tmp_path}/store/s/trials/0"
     claim(f"{tmp_path}/store/s", new=True)
     push(tmp_path, url)
-    assert closing.test_accuracy([(plain, "/nowhere", url)], 0) == [expected]
+    assert [tested.accuracy for tested in closing.test([(plain, "/nowhere", url)], 0)] == [expected]

@@ -156,7 +156,7 @@ def test_every_outcome_has_a_name_and_none_ends_the_search(two_workers):
     ]
     kept = {int(path.parent.name) for path in search.layout.folder.glob(f"trials/*/{CHECKPOINT}")}
     assert kept == {record.number for record in found.front}
-    assert {"front.html", "front.json"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert {"report.html", "front.json"} <= {file.path for file in client.list_artifacts(parent.info.run_id)}
 
 
 def test_reading_a_search_gives_what_running_it_gave(two_workers):
