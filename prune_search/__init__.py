@@ -9,7 +9,8 @@ import importlib
 
 __version__ = "0.1.0"
 _HOME = {
-    "Search": "search.driver",
+    "Search": "api",
+    "Result": "api",
     "load_spec": "spec",
     "prune": "pruning.attach",
     "remove": "removal",

@@ -18,6 +18,7 @@ name = rooms import one way
 type = layers
 layers =
     prune_search.cli
+    prune_search.api
     prune_search.search | prune_search.export | prune_search.cluster
     prune_search.training | prune_search.tracking | prune_search.pareto
     prune_search.spec

@@ -59,8 +59,8 @@ def _there(address: str, name: str, json: bool) -> None:
 
 
 def _watch(layout) -> None:
-    from prune_search.cli.view import INTERVAL, View
     from prune_search.search.progress import Progress
+    from prune_search.search.view import INTERVAL, View
 
     with View(lambda: Progress.read(layout), console):
         while layout.driven():
@@ -178,44 +178,27 @@ def export(
     json: Json = False,
 ) -> None:
     """Write one network as files that run without this package, each verified in a process of its own."""
+    from prune_search.api import export_record
     from prune_search.export.formats import FORMATS, missing_packages
-    from prune_search.export.trial import export_trial
     from prune_search.export.verify import ExportError
-    from prune_search.search import kept
     from prune_search.search.layout import existing
-    from prune_search.search.mlflow import register_trial
     from prune_search.search.pick import choose
-    from prune_search.search.results import control_of, read
-    from prune_search.spec.reachable import import_roots
+    from prune_search.search.results import read
 
     if pick not in (None, "knee"):
         raise UserError(f"got --pick {pick}. Allowed: knee, or --trial N, or --where RULE with --minimize METRIC.")
     if sum((trial is not None, pick is not None, bool(where or minimize or maximize))) > 1:
         raise UserError("give one of --trial, --pick and --where/--minimize/--maximize.")
     layout = existing(runs, name)
-    spec = layout.spec()
-    found = read(layout, spec)
+    found = read(layout, layout.spec())
     record = choose(found, trial=trial, where=where, minimize=minimize, maximize=maximize)
-    kept.fetch(layout, spec, record.number, patience=0.0)
     left_out = [each for each in FORMATS if missing_packages(each)] if format is None else []
-    formats = format.split(",") if format is not None else [each for each in FORMATS if each not in left_out]
+    formats = format and [each.strip() for each in format.split(",") if each.strip()]
     try:
-        with import_roots(spec.roots):
-            exported = export_trial(
-                record.config,
-                layout.trial(record.number),
-                out=out or layout.folder / "export" / f"trial-{record.number}",
-                formats=[each.strip() for each in formats if each.strip()],
-                metrics=record.metrics(),
-                dense=control.metrics() if (control := control_of(found)) else found.dense,
-                search=name,
-                number=record.number,
-                trials=len(found.records),
-            )
+        exported, version = export_record(layout, found, record, formats=formats, out=out, register=register)
     except ExportError as error:
         console.print(f"export failed: {error}", markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    version = register_trial(layout, spec, register, exported.folder, record.number) if register else None
     if json:
         files = {key: str(path) for key, path in exported.files.items()}
         verdicts = {

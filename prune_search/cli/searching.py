@@ -69,7 +69,7 @@ def resume(
 
 
 def _run(search, json: bool, record: bool) -> None:
-    from prune_search.cli.view import View
+    from prune_search.search.view import View
 
     layout = search.layout
     if not json:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from prune_search.cli.view import number
 from prune_search.search.confirm import Confirmed, beaten
 from prune_search.search.results import TEST_ACCURACY, Found
+from prune_search.search.view import number
 
 if TYPE_CHECKING:
     from prune_search.search.simulation.compare import Comparison

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ray.tune import Stopper
+from ray.tune import ProgressReporter, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
@@ -139,3 +139,10 @@ class Stop(Stopper):
 
 def _report(result: Mapping[str, Any]) -> Report | None:
     return Report(**json.loads(result["report"])) if result.get("report") else None
+
+
+class Silent(ProgressReporter):
+    """In a notebook Tune's own clears what a cell shows, whatever ``verbose`` says."""
+
+    def should_report(self, trials: list[Trial], done: bool = False) -> bool:
+        return False

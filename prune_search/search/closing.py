@@ -11,6 +11,7 @@ from typing import Any
 from prune_search.pareto.charts import Layer
 from prune_search.search.layers import LAYERS
 from prune_search.search.layout import Layout
+from prune_search.search.report.advice import advise
 from prune_search.search.results import TEST_ACCURACY, Found, Record
 from prune_search.tracking import Tracker
 from prune_search.training.files import CHECKPOINT
@@ -25,12 +26,12 @@ class Tested:
     layers: tuple[Layer, ...]
 
 
-def test(jobs: list[tuple[dict[str, Any], str, str | None]], gpus: float) -> list[Tested]:
-    """Test trained trials, from their checkpoints. Runs where the resources are, as one Ray task.
+def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
+    """Test a trained trial, from its checkpoint. Runs where the resources are, as a Ray task.
 
     Args:
-        jobs: (plain configuration, folder with the checkpoint, URL of its copy or None) of each.
-        gpus: Above 0 the networks run on a GPU.
+        job: (plain configuration, folder with the checkpoint, URL of its copy or None).
+        gpus: Above 0 the network runs on a GPU.
     """
     from prune_search.cost import count
     from prune_search.spec.config import TrialConfig
@@ -38,30 +39,26 @@ def test(jobs: list[tuple[dict[str, Any], str, str | None]], gpus: float) -> lis
     from prune_search.training.evaluation import evaluate
     from prune_search.training.trial import Trial
 
-    values = []
-    for plain, folder, url in jobs:
-        config = TrialConfig.from_dict(plain)
-        device = "cuda" if gpus else "cpu"
-        data = cached_data(config.data, device)
-        with at_hand(Path(folder), url) as here:
-            trial = Trial(config, data, here, device=device)
-        network = trial.removed().to(device)
-        left = count(network, trial.positions).layers
-        pairs = [(dense, layer, math.prod(dense.shape)) for dense, layer in zip(trial.dense.layers, left, strict=True)]
-        layers = [
-            Layer(layer.name, whole, layer.live, dense.physical_macs, layer.macs) for dense, layer, whole in pairs
-        ]
-        values.append(Tested(evaluate(network, data, data.test(), trial.loss, trial.metric)[1], tuple(layers)))
-    return values
+    plain, folder, url = job
+    config, device = TrialConfig.from_dict(plain), "cuda" if gpus else "cpu"
+    data = cached_data(config.data, device)
+    with at_hand(Path(folder), url) as here:
+        trial = Trial(config, data, here, device=device)
+    network = trial.removed().to(device)
+    left = count(network, trial.positions).layers
+    layers = tuple(
+        Layer(layer.name, math.prod(dense.shape), layer.live, dense.physical_macs, layer.macs)
+        for dense, layer in zip(trial.dense.layers, left, strict=True)
+    )
+    return Tested(evaluate(network, data, data.test(), trial.loss, trial.metric)[1], layers)
 
 
 def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float) -> list[Tested]:
-    """:func:`test` in a worker of the connected Ray cluster."""
+    """:func:`test` in workers of the connected Ray cluster, as many at once as there is room for."""
     import ray
 
-    if not jobs:
-        return []
-    return ray.get(ray.remote(num_cpus=cpus, num_gpus=gpus)(test).remote(jobs, gpus))
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus)(test)
+    return ray.get([task.remote(job, gpus) for job in jobs])
 
 
 def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:
@@ -80,16 +77,28 @@ def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:
         return
     table = [{"trial": r.number, "recipe": r.recipe, **r.metrics()} for r in members]
     tracker.log_text(None, json.dumps(table, indent=1), "front.json")
-    tracker.set_tags(None, {"mlflow.note.content": summary(found), "prune_search.front_size": str(len(members))})
+    tracker.set_tags(
+        None, {"mlflow.note.content": summary(found, layout.name), "prune_search.front_size": str(len(members))}
+    )
     tracker.log_metrics(None, {"hypervolume": found.hypervolume, "front_size": len(members)}, len(found.records))
 
 
-def summary(found: Found) -> str:
-    """The front as a Markdown table."""
-    lines = ["| trial | recipe | validation accuracy | test accuracy | params | reduction | FLOPs reduction |"]
+def summary(found: Found, name: str) -> str:
+    """What was found, as Markdown: what to export for which need, and the front as a table."""
+    lines = [
+        f"{len(found.records)} trials, {len(found.completed)} completed, {len(found.front)} on the front. "
+        "Figures and curves: `report.html` among the artifacts.",
+        "",
+    ]
+    for advice in advise(found):
+        report = advice.record.report
+        lines.append(
+            f"* {', '.join(advice.needs)}: trial {advice.record.number}, {advice.record.recipe}, validation accuracy {report.accuracy:.4f}, "
+            f"{report.params:,} parameters ({report.params_reduction:.1f}x fewer). `{advice.command(name)}`"
+        )
+    lines += ["", "| trial | recipe | validation accuracy | test accuracy | params | reduction | FLOPs reduction |"]
     lines.append("|---|---|---|---|---|---|---|")
-    lines += [_row(record) for record in found.front]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_row(record) for record in found.front)])
 
 
 def _row(record: Record) -> str:

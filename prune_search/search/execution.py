@@ -159,7 +159,7 @@ def execute(
     """
     from ray import tune
 
-    from prune_search.search.adapter import Adapter, Scheduler, Stop
+    from prune_search.search.adapter import Adapter, Scheduler, Silent, Stop
     from prune_search.training.worker import TrialWorker
 
     shared = {"threads": max(1, int(share.cpus)), "cpus": share.cpus, "gpus": share.gpus, "workers": share.workers}
@@ -182,6 +182,7 @@ def execute(
             storage_path=str(storage),
             stop=Stop(stop),
             verbose=0,
+            progress_reporter=Silent(),
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
         ),

@@ -39,10 +39,12 @@ def seconds(run: Callable[[], object], device: str) -> float:
 
 
 def ratios(rounds: int, device: str, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Seconds of each run as a ratio to those of the first, round by round; one untimed round before."""
+    """Seconds of each run as a ratio to those of the first, round by round, another one first in each; one untimed round before."""
     found: dict[str, list[float]] = {name: [] for name in runs}
+    names = list(runs)
     for i in range(rounds + 1):
-        times = {name: seconds(run, device) for name, run in runs.items()}
+        turn = i % len(names)
+        times = {name: seconds(runs[name], device) for name in names[turn:] + names[:turn]}
         if i:
             for name, value in times.items():
                 found[name].append(value / times[next(iter(runs))])

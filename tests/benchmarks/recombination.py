@@ -20,12 +20,13 @@ from typing import Any
 
 import yaml
 
-from prune_search import Search, load_spec
+from prune_search import load_spec
 from prune_search.pareto import hypervolume
 from prune_search.pruning.presets import PRESETS
 from prune_search.pruning.recipe import resolve
 from prune_search.pruning.registry import AXES
 from prune_search.search import execution
+from prune_search.search.driver import Search
 from prune_search.search.layout import existing, searches
 from prune_search.search.results import Found, Record, read
 

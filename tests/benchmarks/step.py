@@ -1,6 +1,6 @@
 """What does a training step cost, and what would make it cheaper? Ratios to this project's own step, alternating.
 
-    OMP_NUM_THREADS=1 python -m tests.benchmarks.step [--rounds 7] [--steps 40] [--device cpu]
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.step [--models NAME ...] [--rounds 7] [--steps 40] [--device cpu]
 
 lenet-300-100 (batch 64) and ResNet-20 (batch 128) on random images, a layer's smallest half masked: the loop of a trial (fused
 optimizer, masks at parameters, channels_last); the same without masks, with the other layout in memory, under bfloat16 autocast,
@@ -67,12 +67,13 @@ def loop(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     print(f"{options.device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    for name in TASKS:
+    for name in options.models:
         steps = options.steps if name == "lenet-300-100" else max(1, options.steps // 20)
         make = lambda name=name, steps=steps, **how: loop(name, steps, options.device, **how)
         compiled = make(how="compiled")

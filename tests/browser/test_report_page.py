@@ -1,14 +1,12 @@
 """The report as people see it: figures are drawn, hover and views work, nothing is fetched, no errors."""
 
-import json
-
 import pytest
 from browser.chromium import needs_chromium, opened
 from search.fakes import Cluster, report
 from search.small_spaces import SMALL, write
 
-from prune_search import Search
 from prune_search.search.confirm import Confirmed
+from prune_search.search.driver import Search
 from prune_search.search.jobs import Ended
 from prune_search.search.report.page import write_report
 from prune_search.training.files import write_reports
@@ -65,7 +63,7 @@ def page_file(tmp_path_factory):
     patch.undo()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def page(page_file):
     with opened(page_file.as_uri()) as page:
         page.wait_for_selector("body[data-drawn=yes]", timeout=60_000)
@@ -113,8 +111,7 @@ def test_a_click_on_a_heading_sorts_the_front(page):
     assert column() == sorted(column())
 
 
-def test_the_page_is_readable_on_a_narrow_screen(page_file):
-    with opened(page_file.as_uri(), width=400) as page:
-        page.wait_for_selector("body[data-drawn=yes]", timeout=60_000)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 400
-        assert json.loads(page.evaluate("JSON.stringify(Object.keys(window.Plotly).length > 10)"))
+def test_the_page_is_readable_on_a_narrow_screen(page):
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.wait_for_function("document.querySelector('#figure-front .main-svg').clientWidth < 400")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 import ray
 from cli.command import run
+from cli.readme import ELSEWHERE, PYTHON, commands
 from rich.console import Console
 from search.fakes import report
 from search.small_spaces import write
 from search.test_source import source
 
-from prune_search import Search
-from prune_search.cli.view import View, clock, draw, number
 from prune_search.export import formats
+from prune_search.search.driver import Search
 from prune_search.search.layout import Layout
 from prune_search.search.progress import Progress
+from prune_search.search.view import View, clock, draw, number
 from prune_search.training.files import write_reports
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
@@ -392,3 +393,27 @@ def test_doctor_keeps_what_was_measured_before_a_process_ended(monkeypatch, caps
     alive = []
     code, _, err = run(monkeypatch, capsys, "doctor", "--packing", path)
     assert code == 2 and "prune-search check" in err
+
+
+def test_the_readmes_commands_run_one_after_another(call, finished):
+    """Trained for two epochs; what such a search lacks (a trial 7, 95 % accuracy, SPACE.yaml) is put in its place. All formats are
+    exported above.
+    """
+    short = {"run": ["--set", "search.trials=2", "--set", "training.epochs=2"], "export": ["--format", "safetensors"]}
+    other = {"7": "1", "accuracy >= 0.95": "accuracy >= 0.05", "SPACE.yaml": "small.yaml"}
+    other["pt2,onnx,safetensors"] = "safetensors"
+    other["search_spaces/digits.yaml"] = SPACES / "digits.yaml"
+    ran = []
+    for words in commands():
+        if words[0] not in ELSEWHERE:
+            code, _, error = call(
+                *(other.get(word, word) for word in words), *(() if "--format" in words else short.get(words[0], ()))
+            )
+            assert code == 0, (words, error)
+            ran.append(words[0])
+    assert ran == ["run", "status", "pareto", "report", "confirm", "rerun", "export", "export", "manifest"]
+    folder = finished / "runs" / "digits"
+    assert {"report.html", "confirm.json", "export"} <= {path.name for path in folder.iterdir()}
+    names = {}
+    exec(PYTHON[0].replace("0.95", "0.05"), names)
+    assert len(names["result"].front) >= 1

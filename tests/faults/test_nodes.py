@@ -13,7 +13,7 @@ from cli import command
 from ray.cluster_utils import Cluster
 from search.small_spaces import ranks, write
 
-from prune_search import Search
+from prune_search.search.driver import Search
 from prune_search.search.layout import Layout
 from prune_search.training import checkpoint
 from prune_search.training.files import CHECKPOINT, read_reports

@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import save_file
 from search.small_spaces import SMALL, write
 
-from prune_search import Search
+from prune_search.search.driver import Search
 from prune_search.search.layout import Layout
 from prune_search.search.source import ended_of
 from prune_search.search.storage import open_storage, open_study

@@ -15,10 +15,11 @@ from search.fakes import LAYERS, Cluster, report
 from search.small_spaces import SMALL, write
 from search.test_results_details import FOUND, TWO, record
 
-from prune_search import Search, load_spec
+from prune_search import load_spec
 from prune_search.errors import UserError
 from prune_search.search import layers
 from prune_search.search.confirm import Confirmed
+from prune_search.search.driver import Search
 from prune_search.search.report import figures
 from prune_search.search.report.advice import advise, caveats
 from prune_search.search.report.importance import importances

@@ -142,11 +142,17 @@ def test_time_left_is_the_pace_or_the_budget_whichever_ends_first(monkeypatch, t
 # The front's files
 
 
-def test_the_table_of_the_front():
-    rows = closing.summary(Found(TWO, (record(3, 0.5, 1234, params_reduction=4.0, flops_reduction=8.0),))).split("\n")
-    assert rows[2:] == ["| 3 | dyprune | 0.5000 |  | 1,234 | 4.0x | 8.0x |"]
+def test_the_summary_says_what_to_export_and_has_the_front_as_a_table():
+    found = Found(TWO, (record(3, 0.5, 1234, params_reduction=4.0, flops_reduction=8.0),))
+    rows = closing.summary(found, "s").split("\n")
+    assert rows[0].startswith("1 trials, 1 completed, 1 on the front.")
+    assert rows[2].startswith("* the best trade-off (the knee of the front), the smallest that is as accurate as")
+    assert rows[2].endswith(
+        "trial 3, dyprune, validation accuracy 0.5000, 1,234 parameters (4.0x fewer). `prune-search export s`"
+    )
+    assert rows[-1] == "| 3 | dyprune | 0.5000 |  | 1,234 | 4.0x | 8.0x |"
     tested = Found(TWO, (record(3, 0.5, 1234, test_accuracy=0.25),))
-    assert "| 0.5000 | 0.2500 |" in closing.summary(tested)
+    assert "| 0.5000 | 0.2500 |" in closing.summary(tested, "s")
 
 
 def test_what_is_logged_of_the_front(tmp_path):
@@ -178,7 +184,7 @@ def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_pat
     data = data_of(config.data)
     trial = Trial(config, data, tmp_path)
     trial.run_epoch()
-    (tested,) = closing.test([(plain, str(tmp_path), None)], 0)
+    tested = closing.test((plain, str(tmp_path), None), 0)
     value = tested.accuracy
     assert [(layer.weights, layer.live, layer.macs) for layer in tested.layers] == [
         (n, n, n) for n in (19200, 30000, 1000)
@@ -188,4 +194,4 @@ def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_pat
     url = f"{tmp_path}/store/s/trials/0"
     claim(f"{tmp_path}/store/s", new=True)
     push(tmp_path, url)
-    assert [tested.accuracy for tested in closing.test([(plain, "/nowhere", url)], 0)] == [expected]
+    assert closing.test((plain, "/nowhere", url), 0).accuracy == expected

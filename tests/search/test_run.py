@@ -13,9 +13,10 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from search.small_spaces import SMALL, ranks, write
 
-from prune_search import Search, load_spec
+from prune_search import load_spec
 from prune_search.errors import UserError
 from prune_search.search import tally
+from prune_search.search.driver import Search
 from prune_search.search.layout import existing
 from prune_search.search.results import read
 from prune_search.training.files import CHECKPOINT, read_reports

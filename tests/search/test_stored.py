@@ -8,7 +8,7 @@ import ray
 from cli import command
 from search.small_spaces import SMALL, write
 
-from prune_search import Search
+from prune_search.search.driver import Search
 from prune_search.search.results import read
 from prune_search.training.files import CHECKPOINT, read_reports
 

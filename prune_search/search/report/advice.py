@@ -22,6 +22,10 @@ class Advice:
     record: Record
     options: str
 
+    def command(self, name: str) -> str:
+        """What exports it from the search ``name``."""
+        return f"prune-search export {name} {self.options}".strip()
+
 
 def advise(found: Found) -> list[Advice]:
     """Answers to what people ask first; none before a trial is on the front."""

@@ -111,7 +111,7 @@ def _page(
                 "needs": advice.needs,
                 "record": advice.record,
                 "does": _does(advice.record),
-                "command": f"prune-search export {layout.name} {advice.options}".strip(),
+                "command": advice.command(layout.name),
             }
             for advice in advise(found)
         ],

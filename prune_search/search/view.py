@@ -1,13 +1,15 @@
-"""The live view of a search on a terminal; plain lines where the output is no terminal."""
+"""The live view of a search on a terminal or in a notebook; plain lines elsewhere."""
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -37,12 +39,22 @@ class View:
         self._thread.join()
 
     def _show(self) -> None:
-        if self._console.is_terminal:
+        if in_notebook():
+            self._display()
+        elif self._console.is_terminal:
             with Live(console=self._console, auto_refresh=False, transient=True) as live:
                 while not self._end.wait(INTERVAL):
                     live.update(draw(self._progress()), refresh=True)
         else:
             self._lines()
+
+    def _display(self) -> None:
+        from IPython.display import HTML, display
+
+        shown = display(HTML(as_html(draw(self._progress()))), display_id=True)
+        while not self._end.wait(INTERVAL):
+            shown.update(HTML(as_html(draw(self._progress()))))
+        shown.update(HTML(as_html(draw(self._progress()))))
 
     def _lines(self) -> None:
         shown, phase = 0, ""
@@ -58,6 +70,19 @@ class View:
                 self._console.print(f"[{now}] {phase}", markup=False)
             if ended:
                 return
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    module = sys.modules.get("IPython")
+    return module is not None and hasattr(module.get_ipython(), "kernel")
+
+
+def as_html(drawn: RenderableType, width: int = 100) -> str:
+    """What a console of ``width`` columns shows, as HTML."""
+    console = Console(record=True, file=io.StringIO(), width=width, force_jupyter=False, highlight=False)
+    console.print(drawn)
+    return console.export_html(inline_styles=True, code_format='<pre style="line-height: 1.3">{code}</pre>')
 
 
 def draw(progress: Progress) -> Group:
