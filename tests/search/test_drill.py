@@ -67,6 +67,7 @@ def runs_of(tmp_path):
     return client, client.search_runs([experiment.experiment_id], max_results=1000)
 
 
+@pytest.mark.long
 def test_killed_and_interrupted_searches_go_on_where_they_were(tmp_path, monkeypatch):
     weights = build_model("lenet-300-100", input_shape=(1, 8, 8), num_classes=10, seed=5).state_dict()
     save_file(weights, tmp_path / "start.safetensors")

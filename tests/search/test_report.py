@@ -172,6 +172,13 @@ def test_names_are_text(searched, monkeypatch):
     assert "<img" not in text and "&lt;img src=x&gt;" in text
 
 
+def test_passwords_are_not_in_it(searched):
+    with open(searched.layout.space, "a") as file:
+        file.write("tracking: {uri: 'http://me:secret@host:5000'}\n")
+    text = write_report(searched.layout, searched.spec).read_text()
+    assert "@host:5000" in text and "secret" not in text
+
+
 def test_a_search_of_which_nothing_ended_has_a_page(tmp_path):
     search = Search(write(tmp_path), runs=tmp_path / "runs", name="s")
     optuna.create_study(study_name="s", directions=["maximize", "minimize"], storage=open_storage(search.layout, None))

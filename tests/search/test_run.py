@@ -324,6 +324,7 @@ objectives: {accuracy: maximize, params: minimize}
 """
 
 
+@pytest.mark.long
 def test_trials_take_over_what_others_trained_and_find_the_same(tmp_path):
     found = {}
     for reuse in ("auto", "false"):

@@ -22,6 +22,7 @@ from prune_search.search.report.advice import advise, caveats
 from prune_search.search.results import TEST_ACCURACY, Found, Record, found_in
 from prune_search.search.storage import open_storage
 from prune_search.spec import Spec
+from prune_search.tracking import redacted
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -119,7 +120,7 @@ def _page(
         front=_rows(found),
         confirmed=[_again(item) for item in confirmed],
         views={room: list(views) for room, views in drawn.items()},
-        space=layout.space.read_text() if layout.space.exists() else "",
+        space=redacted(layout.space.read_text()),
         plotly=_packed(get_plotlyjs()),
         figures=_packed(json.dumps(plain)),
     )
@@ -191,15 +192,17 @@ def _write_images(drawn: dict[str, Figure], folder: Path) -> None:
         raise UserError(
             "--images needs kaleido, which is not installed. Type: pip install 'prune-search[images]'"
         ) from None
+    from plotly.io import write_images
+
     folder.mkdir(parents=True, exist_ok=True)
-    for name, fig in drawn.items():
-        stem = "".join(c if c.isalnum() else "-" for c in name).strip("-")
-        for kind in ("png", "svg"):
-            try:
-                fig.write_image(folder / f"{stem}.{kind}", width=900, scale=2 if kind == "png" else 1)
-            except Exception as error:
-                reason = str(error).strip().splitlines()[0]
-                raise UserError(
-                    f"--images: no figure could be drawn: {reason} A Chrome or Chromium must be installed; "
-                    "BROWSER_PATH=/path/to/chromium says where it is."
-                ) from None
+    stems = [folder / "".join(c if c.isalnum() else "-" for c in name).strip("-") for name in drawn]
+    try:
+        for kind, scale in (("png", 2), ("svg", 1)):
+            files = [stem.with_suffix(f".{kind}") for stem in stems]
+            write_images(list(drawn.values()), files, width=900, scale=scale)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise UserError(
+            f"--images: no figure could be drawn: {reason} A Chrome or Chromium must be installed; "
+            "BROWSER_PATH=/path/to/chromium says where it is."
+        ) from None
