@@ -108,6 +108,13 @@ def test_the_parameter_that_decides_an_objective_is_the_important_one():
     assert turned["accuracy"]["word"] > 0.9
 
 
+def test_the_best_are_those_of_the_objectives_direction():
+    high_by_rate_low_by_word = lambda params: params["rate"] if params["rate"] > 0.5 else 0.1 * (params["word"] == "a")
+    rows = list(trials(60, high_by_rate_low_by_word))
+    best, worst = (importances(rows, {"accuracy": way})["accuracy"] for way in ("maximize", "minimize"))
+    assert best["rate"] > 0.8 and worst["rate"] < best["rate"] and worst["word"] > 2 * best["word"]
+
+
 def test_few_trials_say_nothing_and_what_is_not_finite_does_not_count():
     assert importances(list(trials(9, lambda params: params["rate"])), TWO) == {}
     assert (
