@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from prune_search.errors import UserError
 from prune_search.search.pick import choose
@@ -35,26 +35,22 @@ def advise(found: Found) -> list[Advice]:
     best = max(found.completed, key=lambda record: record.report.accuracy)
     bar, whose = (control, "the dense control") if control else (best, "the most accurate trial")
     floor = bar.report.accuracy
-    asked = [
-        ("the best trade-off (the knee of the front)", ""),
-        (f"the smallest that is as accurate as {whose}", f'--where "accuracy >= {_down(floor)}" --minimize params'),
-        (f"the smallest within one point of {whose}", f'--where "accuracy >= {_down(floor - 0.01)}" --minimize params'),
-        (
-            f"the fastest on dense kernels within one point of {whose}",
-            f'--where "accuracy >= {_down(floor - 0.01)}" --minimize physical_macs',
-        ),
-        ("the most accurate", "--maximize accuracy"),
+    same, near = ({"where": f"accuracy >= {_down(value)}"} for value in (floor, floor - 0.01))
+    asked: list[tuple[str, dict[str, str]]] = [
+        ("the best trade-off (the knee of the front)", {}),
+        (f"the smallest that is as accurate as {whose}", {**same, "minimize": "params"}),
+        (f"the smallest within one point of {whose}", {**near, "minimize": "params"}),
+        (f"the fastest on dense kernels within one point of {whose}", {**near, "minimize": "physical_macs"}),
+        ("the most accurate", {"maximize": "accuracy"}),
     ]
     answers: dict[int, Advice] = {}
-    for need, options in asked:
+    for need, rule in asked:
         try:
-            record = choose(found, **_parsed(options))
+            record = choose(found, **rule)
         except UserError:
             continue
-        known = answers.get(record.number)
-        answers[record.number] = Advice(
-            (*(known.needs if known else ()), need), record, known.options if known else options
-        )
+        known = answers.get(record.number, Advice((), record, _options(rule)))
+        answers[record.number] = replace(known, needs=(*known.needs, need))
     return list(answers.values())
 
 
@@ -88,6 +84,6 @@ def _down(value: float) -> str:
     return f"{int(value * 10_000 + 1e-6) / 10_000:g}"
 
 
-def _parsed(options: str) -> dict[str, str]:
-    words = options.replace('"', "").split(" --")
-    return {word.removeprefix("--").split(" ")[0]: word.split(" ", 1)[1] for word in words if word}
+def _options(rule: dict[str, str]) -> str:
+    """A rule as one types it."""
+    return " ".join(f'--{name} "{value}"' if " " in value else f"--{name} {value}" for name, value in rule.items())

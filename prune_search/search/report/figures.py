@@ -69,8 +69,7 @@ def described(record: Record) -> str:
         lines.append(", ".join(parts[axis] for axis in ("score", "granularity", "schedule", "stopping")))
     values = [
         f"{name.rsplit('.', 1)[-1]} {value:.4g}" if isinstance(value, float) else f"{name.rsplit('.', 1)[-1]} {value}"
-        for name, value in record.params.items()
-        if name != "recipe" and not str(value).startswith("{")
+        for name, value in _plain(record).items()
     ]
     return "<br>".join([*lines, *values[:SHOWN]])
 
