@@ -131,7 +131,7 @@ def _does(record: Record) -> str:
     test = "" if record.test_accuracy is None else f", {100 * record.test_accuracy:.2f} % on the test split"
     return (
         f"{100 * report.accuracy:.2f} % on the validation split{test}, {report.params:,} parameters ({report.params_reduction:.1f}x fewer than dense), "
-        f"{report.macs:,} multiply-accumulates ({report.flops_reduction:.1f}x), of which dense kernels pay {report.physical_macs:,}"
+        f"{report.macs:,} multiply-accumulates ({report.flops_reduction:.1f}x); dense kernels pay {report.physical_macs:,}"
     )
 
 
