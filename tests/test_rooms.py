@@ -19,7 +19,8 @@ type = layers
 layers =
     prune_search.cli
     prune_search.api
-    prune_search.search | prune_search.export | prune_search.cluster
+    prune_search.search | prune_search.cluster
+    prune_search.export
     prune_search.training | prune_search.tracking | prune_search.pareto
     prune_search.spec
     prune_search.zoo | prune_search.pruning

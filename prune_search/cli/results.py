@@ -272,12 +272,15 @@ def ui(
     runs: Runs = RUNS,
 ) -> None:
     """Open MLflow's own UI on the searches in the runs directory, at 127.0.0.1."""
-    from prune_search.tracking import free_port, ui_command, ui_environment
+    from prune_search.tracking import free_port, ui_command, ui_environment, ui_links
 
     uri = f"sqlite:///{(runs / 'mlflow.db').resolve()}"
     chosen = free_port(port)
     command = ui_command(uri, chosen)
     console.print(f"MLflow at http://127.0.0.1:{chosen}  (Ctrl-C ends it)")
+    for experiment, views in list(ui_links(uri, chosen).items())[:3]:
+        for name, address in views.items():
+            console.print(f"  {experiment}, {name.lower()}: {address}", soft_wrap=True, highlight=False)
     console.file.flush()
     os.execve(command[0], command, ui_environment(uri))  # a signal to this process is one to the server
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prune_search.cost.encoding import encode, unsigned_zeros
 from prune_search.errors import UserError, nearest
-from prune_search.export import load_safetensors
+from prune_search.export import LOADER, NETWORK
 from prune_search.export.record import capture
 from prune_search.export.verify import ExportError
 
@@ -55,12 +55,23 @@ def _write_onnx(source: Source, folder: Path) -> None:
     program.save(folder / "model.onnx", external_data=False)
 
 
-def _write_safetensors(source: Source, folder: Path) -> None:
-    architecture, weights = capture(source.model, source.example_input)
+def write_network(model: nn.Module, example_input: Tensor, folder: Path) -> None:
+    """Write a network as data (:data:`prune_search.export.NETWORK`), rebuilt from it and compared on the example before.
+
+    Raises:
+        UserError: something in the network is not on the lists of what an architecture may hold.
+    """
+    architecture, weights = capture(model, example_input)
     weights = {name: unsigned_zeros(tensor) for name, tensor in weights.items()}
-    (folder / "model.safetensors").write_bytes(encode(weights))
-    (folder / "architecture.json").write_text(json.dumps(architecture, indent=1) + "\n", encoding="utf-8")
-    shutil.copyfile(load_safetensors.__file__, folder / "load.py")
+    for name, content in zip(
+        NETWORK, (encode(weights), json.dumps(architecture, indent=1).encode() + b"\n"), strict=True
+    ):
+        (folder / name).write_bytes(content)
+
+
+def _write_safetensors(source: Source, folder: Path) -> None:
+    write_network(source.model, source.example_input, folder)
+    shutil.copyfile(LOADER, folder / "load.py")
 
 
 @dataclass(frozen=True)

@@ -312,6 +312,26 @@ def load(folder: str | Path) -> nn.Module:
     return build(architecture, read_tensors(folder / "model.safetensors"))
 
 
+class Predictor:
+    """A network as MLflow's ``pyfunc`` takes it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def predict(self, inputs: object, params: object = None) -> object:
+        """Logits [N, classes] of normalised inputs [N, ...], numpy arrays both."""
+        with torch.inference_mode():
+            return self._network(torch.as_tensor(inputs, dtype=torch.float32)).numpy()
+
+    def get_raw_model(self) -> nn.Module:
+        return self._network
+
+
+def _load_pyfunc(folder: str) -> Predictor:
+    """Called by MLflow."""
+    return Predictor(load(folder))
+
+
 def main() -> None:
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent)
     network = load(folder)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_search.export import LOADER, NETWORK
 from prune_search.pareto.charts import Layer
 from prune_search.search.layers import LAYERS
 from prune_search.search.layout import Layout
@@ -15,25 +17,40 @@ from prune_search.search.report.advice import advise
 from prune_search.search.results import TEST_ACCURACY, Found, Record
 from prune_search.tracking import Tracker
 from prune_search.training.files import CHECKPOINT
-from prune_search.training.remote import at_hand
+from prune_search.training.remote import at_hand, push
+
+DATA = "data.json"
+MODEL = "model"
+SHOWN = ("accuracy", "params", "params_reduction", "flops_reduction")
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What is looked at once, after selection: accuracy on the test split; layer by layer, what is left of the network."""
+    """What is looked at once, after selection.
+
+    Args:
+        accuracy: On the test split.
+        layers: What is left of the network, layer by layer.
+        data: What it was trained and tested on: name, root, fingerprint, shape of an input, images of each split.
+        refusal: Why the network cannot be written as data; empty: its files lie in the trial's folder.
+    """
 
     accuracy: float
     layers: tuple[Layer, ...]
+    data: Mapping[str, Any]
+    refusal: str = ""
 
 
 def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
-    """Test a trained trial, from its checkpoint. Runs where the resources are, as a Ray task.
+    """Test a trained trial, from its checkpoint, and write its network. Runs where the resources are, as a Ray task.
 
     Args:
         job: (plain configuration, folder with the checkpoint, URL of its copy or None).
         gpus: Above 0 the network runs on a GPU.
     """
     from prune_search.cost import count
+    from prune_search.errors import UserError
+    from prune_search.export.formats import write_network
     from prune_search.spec.config import TrialConfig
     from prune_search.training.data import cached_data
     from prune_search.training.evaluation import evaluate
@@ -42,15 +59,33 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
     plain, folder, url = job
     config, device = TrialConfig.from_dict(plain), "cuda" if gpus else "cpu"
     data = cached_data(config.data, device)
+    refusal = ""
     with at_hand(Path(folder), url) as here:
         trial = Trial(config, data, here, device=device)
-    network = trial.removed().to(device)
-    left = count(network, trial.positions).layers
+        network = trial.removed().to(device)
+        try:
+            write_network(network, trial.example, here)
+            push(here, url, NETWORK)
+        except UserError as error:
+            refusal = str(error)
+    left, test = count(network, trial.positions).layers, data.test()
     layers = tuple(
         Layer(layer.name, math.prod(dense.shape), layer.live, dense.physical_macs, layer.macs)
         for dense, layer in zip(trial.dense.layers, left, strict=True)
     )
-    return Tested(evaluate(network, data, data.test(), trial.loss, trial.metric)[1], layers)
+    about = {
+        "name": data.name,
+        "root": str(config.data.root),
+        "fingerprint": data.fingerprint,
+        "input_shape": list(data.input_shape),
+        "classes": len(data.classes),
+        "images": {
+            "training": len(data.train.labels),
+            "validation": len(data.validation.labels),
+            "test": len(test.labels),
+        },
+    }
+    return Tested(evaluate(network, data, test, trial.loss, trial.metric)[1], layers, about, refusal)
 
 
 def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float) -> list[Tested]:
@@ -73,6 +108,13 @@ def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:
                 tracker.log_artifact(record.number, file)
         if record.test_accuracy is not None:
             tracker.log_metrics(record.number, {TEST_ACCURACY: record.test_accuracy}, record.report.epoch)
+        if (folder / DATA).exists():
+            data = json.loads((folder / DATA).read_text())
+            tracker.log_data(record.number, data)
+            tracker.log_data(None, data)
+        files = [folder / name for name in NETWORK]
+        if all(file.exists() for file in files):
+            tracker.log_model(record.number, MODEL, files, LOADER, {TEST_ACCURACY, *SHOWN, *found.objectives})
     if not members:
         return
     table = [{"trial": r.number, "recipe": r.recipe, **r.metrics()} for r in members]

@@ -277,7 +277,13 @@ class Search:
         jobs = [(record.config, str(folder), url) for record, folder, url in zip(missing, folders, urls, strict=True)]
         for record, result in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
             tested[str(record.number)] = result.accuracy
-            write_layers(self.layout.trial(record.number), result.layers)
+            folder = self.layout.trial(record.number)
+            write_layers(folder, result.layers)
+            layouts.write_json(folder / closing.DATA, result.data)
+            if result.refusal:
+                log.warning("Trial %d has no model in MLflow: %s", record.number, result.refusal)
+            else:
+                kept.fetch_network(self.layout, self.spec, record.number)
         study.set_user_attr(TEST_ACCURACY, tested)
         return read(self.layout, self.spec, self._storage)
 
@@ -308,15 +314,16 @@ def _line(job: Job, ended: Ended, front: bool) -> str:
 
 def _settings(spec: Spec) -> dict[str, str]:
     search = spec.search
-    return {
+    settings = {
         "objectives": ", ".join(f"{name} {direction}" for name, direction in spec.objectives.items()),
-        "constraints": ", ".join(map(str, spec.constraints)) or "none",
+        "constraints": ", ".join(map(str, spec.constraints)),
         "sampler": search.sampler,
-        "trials": str(search.trials),
-        "time": str(search.time),
-        "deterministic": str(search.deterministic),
+        "trials": search.trials,
+        "time": search.time,
+        "deterministic": search.deterministic,
         "early_stopping": search.early_stopping.name,
     }
+    return {name: str(value) for name, value in settings.items() if value}
 
 
 def _named_metrics(spec: Spec) -> set[str]:

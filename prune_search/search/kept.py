@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from prune_search.errors import UserError
+from prune_search.export import NETWORK
 from prune_search.search.layout import Layout
 from prune_search.spec import Spec
 from prune_search.tracking import redacted
@@ -36,15 +37,27 @@ def fetch(layout: Layout, spec: Spec, number: int, *, patience: float | None = N
         remote.pull(layout.remote(spec.resources.storage, folder), folder, (CHECKPOINT,), patience=patience)
 
 
+def fetch_network(layout: Layout, spec: Spec, number: int) -> None:
+    """Have the network of a tested trial in its folder.
+
+    Raises:
+        Away: The storage did not answer for 15 minutes.
+    """
+    folder = layout.trial(number)
+    remote.pull(layout.remote(spec.resources.storage, folder), folder, NETWORK)
+
+
 def drop(layout: Layout, spec: Spec, number: int) -> int:
-    """Delete a trial's checkpoint and, at the URL, the copy of its folder; how many bytes that freed.
+    """Delete a trial's checkpoint and network and, at the URL, the copy of its folder; how many bytes that freed.
 
     Raises:
         Away: The storage did not answer.
     """
-    file = layout.trial(number) / CHECKPOINT
-    freed = file.stat().st_size if file.exists() else 0
-    file.unlink(missing_ok=True)
+    freed = 0
+    for name in (CHECKPOINT, *NETWORK):
+        file = layout.trial(number) / name
+        freed += file.stat().st_size if file.exists() else 0
+        file.unlink(missing_ok=True)
     return freed + remote.remove(layout.remote(spec.resources.storage, layout.trial(number)))
 
 

@@ -9,7 +9,7 @@ from prune_search.tracking.registry import register, resolve
 from prune_search.tracking.retry import Retry
 from prune_search.tracking.runs import RunInfo
 from prune_search.tracking.tracker import Tracker
-from prune_search.tracking.ui import free_port, ui_command, ui_environment
+from prune_search.tracking.ui import free_port, ui_command, ui_environment, ui_links
 from prune_search.tracking.uris import redacted
 
 __all__ = [
@@ -24,4 +24,5 @@ __all__ = [
     "resolve",
     "ui_command",
     "ui_environment",
+    "ui_links",
 ]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from prune_search.tracking import views
 from prune_search.tracking.quiet import quiet_environment, quiet_loggers
 from prune_search.tracking.runs import SEARCH
 from prune_search.tracking.uris import is_server, make_folder
@@ -84,7 +86,9 @@ class Connection:
             else:
                 leave = self._artifacts is None or is_server(self._uri)
                 location = None if leave else self._artifacts.absolute().as_uri()
-                self._experiment_id = self.client().create_experiment(self._experiment, artifact_location=location)
+                self._experiment_id = self.client().create_experiment(
+                    self._experiment, artifact_location=location, tags=views.tags(int(time.time() * 1000))
+                )
         return self._experiment_id
 
     def _existing(self) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 
 from prune_search.tracking import runs as names
 from prune_search.tracking.connection import Connection
+from prune_search.tracking.inputs import log_data
+from prune_search.tracking.models import log_model
 from prune_search.tracking.runs import Row, Run, RunInfo, Wanted, as_run, by_number, last_epoch
 
 PAIRS_PER_BATCH, METRICS_PER_BATCH = 100, 1000  # MLflow's limits
@@ -105,6 +107,14 @@ class Store:
     def text(self, number: int | None, text: str, file: str) -> None:
         """Upload ``text`` as a file."""
         self._connection.client().log_text(self._run(number).run_id, text, file)
+
+    def data(self, number: int | None, data: Mapping[str, Any]) -> None:
+        """Name the data of a run."""
+        log_data(self._connection.client(), self._run(number).run_id, data)
+
+    def model(self, number: int, *model: Any) -> None:
+        """Log a network as a model of a run that has none."""
+        log_model(self._connection.client(), self._run(number).run_id, *model)
 
     def known(self, search: str) -> dict[int, RunInfo]:
         """The trials of a search of this experiment, read anew."""

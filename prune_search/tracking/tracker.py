@@ -124,6 +124,28 @@ class Tracker:
         """Upload ``text`` as the file ``file``, which may name folders."""
         self._tell("log_text", number, text, file)
 
+    def log_data(self, number: int | None, data: Mapping[str, Any]) -> None:
+        """Name the data that a trial, or the search (None), was trained, validated and tested on.
+
+        Args:
+            data: ``name``, ``root``, ``fingerprint`` (hex), and what else shall be seen of it.
+        """
+        self._tell("log_data", number, dict(data))
+
+    def log_model(
+        self, number: int, name: str, files: Iterable[Path], loader: Path, metrics: Iterable[str] = ()
+    ) -> None:
+        """Log a trial's network as an MLflow model that ``mlflow.pyfunc.load_model`` takes; once for a run.
+
+        Args:
+            number: The trial.
+            name: The model's.
+            files: What it consists of.
+            loader: A module with a function ``_load_pyfunc(folder)``, whose result has ``predict``. It needs torch and safetensors.
+            metrics: Names of metrics of the trial, whose last values are the model's, too.
+        """
+        self._tell("log_model", number, name, [path.absolute() for path in files], loader, list(metrics))
+
     def sweep(self) -> None:
         """End all runs of this search that are still RUNNING, whoever started them, as interrupted."""
         self._tell("sweep")

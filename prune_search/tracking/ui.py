@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
 
 from prune_search.errors import UserError
+from prune_search.tracking.connection import open_client
 from prune_search.tracking.quiet import ENVIRONMENT
 from prune_search.tracking.uris import absolute, is_server, redacted, sqlite_file
+from prune_search.tracking.views import links
 
 HOST = "127.0.0.1"
 PORTS = range(5000, 5100)
@@ -38,6 +41,13 @@ def ui_environment(uri: str) -> dict[str, str]:
     """The environment for :func:`ui_command`: this process's, with the store's URI and without telemetry."""
     no_jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # saves a process; nothing here needs jobs
     return {**ENVIRONMENT, **no_jobs, **os.environ, "MLFLOW_BACKEND_STORE_URI": absolute(uri)}
+
+
+def ui_links(uri: str, port: int) -> dict[str, dict[str, str]]:
+    """What a UI on ``port`` shows of the store's experiments, the newest first: see :func:`prune_search.tracking.views.links`."""
+    client = open_client(absolute(uri), logging.getLogger(__name__))
+    newest = client.search_experiments(order_by=["creation_time DESC"])
+    return links(newest, f"http://{HOST}:{port}")
 
 
 def free_port(port: int | None = None) -> int:

@@ -96,6 +96,12 @@ class Writer:
     def log_text(self, number: int | None, text: str, file: str) -> None:
         self._call(f"uploading {file}", number, partial(self._store.text, number, text, file))
 
+    def log_data(self, number: int | None, data: Mapping[str, Any]) -> None:
+        self._call("naming the data", number, partial(self._store.data, number, data))
+
+    def log_model(self, number: int, *model: Any) -> None:
+        self._call("logging a model", number, partial(self._store.model, number, *model))
+
     def sweep(self) -> None:
         self._call("sweeping", _Every(), self._store.sweep)
 

@@ -147,7 +147,7 @@ def ours(options: argparse.Namespace, folder: Path) -> dict[str, float]:
     from prune_search.training import worker
 
     worker.TrialWorker = Stub
-    closing.on_cluster = lambda jobs, cpus, gpus: [closing.Tested(0.5, ())] * len(jobs)
+    closing.on_cluster = lambda jobs, cpus, gpus: [closing.Tested(0.5, (), {})] * len(jobs)
     closing.log_front = lambda *arguments: None  # the front's checkpoints, which stubs do not have
     text = SPACE
     for word in ("trials", "concurrent", "sampler", "rule"):

@@ -11,7 +11,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is ins
 
 @contextmanager
 def opened(url, width=1280, height=900):
-    """A page of the browser; whatever it complains about or asks the network for is in ``page.complaints``."""
+    """A page of the browser; whatever it complains about or asks the network for is in ``page.complaints`` and ``page.asked``."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -24,3 +24,9 @@ def opened(url, width=1280, height=900):
         page.goto(url)
         yield page
         browser.close()
+
+
+def photographed(page, path):
+    """A picture of the page in a file; whether it shows more than an empty one would."""
+    page.screenshot(path=path)
+    return path.stat().st_size > 30_000

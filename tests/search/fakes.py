@@ -10,6 +10,7 @@ from prune_search.pareto.charts import Layer
 from prune_search.search import closing, execution
 from prune_search.search.jobs import Ended, NoMore, Wait
 
+DATA = {"name": "digits", "root": "data", "fingerprint": "0" * 64}
 LAYERS = (Layer("1", 100, 25, 100, 50),)
 report = partial(test_source.report, test_accuracy=None)
 
@@ -37,11 +38,13 @@ class Cluster:
         tested: The folders whose test accuracy was asked for, one list for each time.
         urls: Where the last of them are kept.
         options: What ``execute`` was called with last.
+        earlier: Reports of a job before the one of ``result``.
         before_end: Called with (job, options) when a job has reported.
     """
 
     def __init__(self, monkeypatch, result=lambda job: report(0.9 - job.number / 100, 1000 - job.number)):
         self.tested, self.options, self.result, self.before_end = [], {}, result, lambda job, options: None
+        self.earlier = lambda job: []
         monkeypatch.setattr(execution, "connected", lambda *arguments: nullcontext())
         monkeypatch.setattr(execution, "resources", lambda config, address: (execution.Share(), 1))
         monkeypatch.setattr(execution, "execute", self.execute)
@@ -54,6 +57,8 @@ class Cluster:
                 time.sleep(0.001)
                 continue
             job.folder.mkdir(parents=True, exist_ok=True)
+            for earlier in self.earlier(job):
+                source.report(job, earlier)
             got = self.result(job)
             ended = got if isinstance(got, Ended) else Ended("completed", "epochs", got)
             if ended.report:
@@ -66,4 +71,4 @@ class Cluster:
     def test(self, jobs, cpus, gpus):
         self.tested.append([folder.rsplit("/", 1)[1] for _, folder, _ in jobs])
         self.urls = [url for *_, url in jobs]
-        return [closing.Tested(0.5, LAYERS)] * len(jobs)
+        return [closing.Tested(0.5, LAYERS, DATA)] * len(jobs)

@@ -4,6 +4,7 @@ import pytest
 from search.small_spaces import SMALL, write
 
 from prune_search import load_spec
+from prune_search.export import NETWORK
 from prune_search.search.kept import Keeper
 from prune_search.search.layout import Layout
 from prune_search.training.files import CHECKPOINT, REPORTS
@@ -18,13 +19,14 @@ def test_only_dropped_trials_lose_their_checkpoint_here_and_at_the_url(tmp_path,
     for place in places:
         for number in range(3):
             (place / str(number)).mkdir(parents=True)
-            for name in (CHECKPOINT, REPORTS):
+            for name in (CHECKPOINT, *NETWORK, REPORTS):
                 (place / str(number) / name).write_text("")
     keeper = Keeper(layout, spec)
     keeper.drop({1})
     keeper.close()
     for place in places:
-        assert {int(path.parent.name) for path in place.glob(f"*/{CHECKPOINT}")} == left
+        for name in (CHECKPOINT, *NETWORK):
+            assert {int(path.parent.name) for path in place.glob(f"*/{name}")} == left
     assert (layout.trial(1) / REPORTS).exists()
 
 

@@ -1,12 +1,16 @@
 """What is read from a search's trials, in exact numbers: front, control, dense cost, progress, the front's files."""
 
 import dataclasses
+import json
 import math
 from types import SimpleNamespace
 
 import pytest
+import torch
 from search.fakes import Recorder, report
 
+from prune_search.export import load_safetensors
+from prune_search.export.load_safetensors import load
 from prune_search.search import closing, progress
 from prune_search.search.layout import Layout
 from prune_search.search.progress import Progress
@@ -19,6 +23,12 @@ from prune_search.training.remote import claim, push
 from prune_search.training.trial import Trial
 
 TWO = {"accuracy": "maximize", "params": "minimize"}
+SHORT = {
+    "data": {"name": "digits", "train_size": 300, "validation_size": 200},
+    "model": "lenet-300-100",
+    "training": {"epochs": 1, "optimizer": {"name": "sgd", "lr": 0.1}},
+    "recipe": "dense",
+}
 
 
 def record(number, accuracy, params, state="completed", recipe="dyprune", reason="epochs", **more):
@@ -162,7 +172,15 @@ def test_what_is_logged_of_the_front(tmp_path):
         (layout.trial(member.number) / ("layers.json" if member.number == 0 else "checkpoint.safetensors")).write_text(
             ""
         )
+    data = {"name": "digits", "fingerprint": "ab"}
+    (layout.trial(5) / "data.json").write_text(json.dumps(data))
+    for name in ("model.safetensors", "architecture.json"):
+        (layout.trial(2) / name).write_text("")
     closing.log_front(tracker, layout, FOUND)
+    assert tracker.of("log_data") == [("log_data", 5, data), ("log_data", None, data)]
+    (model,) = tracker.of("log_model")
+    assert model[1:3] == (2, "model") and [path.parent for path in model[3]] == [layout.trial(2)] * 2
+    assert model[5] == {"accuracy", "test_accuracy", "params", "params_reduction", "flops_reduction"}
     assert tracker.of("set_front") == [("set_front", [5, 2, 0])]
     files = [(number, path.name) for _, number, path in tracker.of("log_artifact")]
     own = [(n, ["config.json", "checkpoint.safetensors"]) for n in (5, 2)] + [(0, ["config.json", "layers.json"])]
@@ -174,12 +192,7 @@ def test_what_is_logged_of_the_front(tmp_path):
 
 @pytest.mark.parametrize("metric", ["accuracy", "training.own:quarter"])
 def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_path, metric):
-    plain = {
-        "data": {"name": "digits", "train_size": 300, "validation_size": 200},
-        "model": "lenet-300-100",
-        "training": {"epochs": 1, "metric": metric, "optimizer": {"name": "sgd", "lr": 0.1}},
-        "recipe": "dense",
-    }
+    plain = {**SHORT, "training": {**SHORT["training"], "metric": metric}}
     config = TrialConfig.from_dict(plain)
     data = data_of(config.data)
     trial = Trial(config, data, tmp_path)
@@ -191,7 +204,28 @@ def test_test_accuracy_is_the_metric_of_the_checkpoint_on_the_test_split(tmp_pat
     ]
     expected = evaluate(trial.model, data, data.test())[1] if metric == "accuracy" else 0.25
     assert value == expected != evaluate(trial.model, data, data.validation)[1]
+    assert tested.data == {
+        "name": "digits",
+        "root": "data",
+        "fingerprint": data.fingerprint,
+        "input_shape": [1, 8, 8],
+        "classes": 10,
+        "images": {"training": 300, "validation": 200, "test": len(data.test().labels)},
+    }
+    test = data.inputs(data.test().images)
+    assert tested.refusal == "" and torch.equal(load(tmp_path)(test), trial.model.eval()(test))
     url = f"{tmp_path}/store/s/trials/0"
     claim(f"{tmp_path}/store/s", new=True)
     push(tmp_path, url)
     assert closing.test((plain, "/nowhere", url), 0).accuracy == expected
+    assert (tmp_path / "store/s/trials/0/model.safetensors").read_bytes() == (
+        tmp_path / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_network_that_cannot_be_written_as_data_is_tested_all_the_same(tmp_path, monkeypatch):
+    config = TrialConfig.from_dict(SHORT)
+    Trial(config, data_of(config.data), tmp_path).run_epoch()
+    monkeypatch.setattr(load_safetensors, "LAYERS", ())
+    tested = closing.test((SHORT, str(tmp_path), None), 0)
+    assert tested.accuracy > 0 and "Flatten" in tested.refusal and not (tmp_path / "model.safetensors").exists()
