@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from prune_search.training.ranks import SOLO, Ranks
 from prune_search.zoo.data import Data, Split
 
-EVALUATION_BATCH = 1000
+BATCH, CPU_BATCH = 1000, 128
+"""Images at once. On a CPU activations should fit its caches: ResNet-20 takes half the time that 1000 at once do (one thread)."""
 
 
 @torch.inference_mode()
-def logits(model: nn.Module, data: Data, split: Split, batch: int = EVALUATION_BATCH, ranks: Ranks = SOLO) -> Tensor:
+def logits(model: nn.Module, data: Data, split: Split, batch: int | None = None, ranks: Ranks = SOLO) -> Tensor:
     """Outputs [N, classes] in eval mode, float32, on the model's device; the model's mode is restored.
 
-    ``ranks`` divide the batches; only the first has all outputs then.
+    ``ranks`` divide the batches; only the first has all outputs then. ``batch`` None: as the device likes it.
     """
+    batch = batch or (CPU_BATCH if split.images.device.type == "cpu" else BATCH)
     mode = model.training
     model.eval()
     outputs = ranks.spread(split.images.split(batch), lambda images: model(data.inputs(images)).float())
