@@ -5,6 +5,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+BAD_INPUT = "bad_input"
+"""Why a trial failed that met a :class:`UserError`: in the data, the model, a function. No other seed or rate mends it."""
+
 
 class UserError(Exception):
     """A user's mistake. ``str(error)`` is the whole message; commands print it and exit with code 2."""

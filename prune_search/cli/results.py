@@ -277,8 +277,9 @@ def ui(
     uri = f"sqlite:///{(runs / 'mlflow.db').resolve()}"
     chosen = free_port(port)
     command = ui_command(uri, chosen)
+    links = ui_links(uri, chosen)
     console.print(f"MLflow at http://127.0.0.1:{chosen}  (Ctrl-C ends it)")
-    for experiment, views in list(ui_links(uri, chosen).items())[:3]:
+    for experiment, views in list(links.items())[:3]:
         for name, address in views.items():
             console.print(f"  {experiment}, {name.lower()}: {address}", soft_wrap=True, highlight=False)
     console.file.flush()

@@ -105,7 +105,7 @@ def _show(search, found, failed: bool, table: Path | None) -> None:
     place = "" if layout.runs == RUNS.resolve() else f" --runs {layout.runs}"
     if search.untracked:
         console.print(
-            f"MLflow lacks {search.untracked} entries of this search. Once it answers, this writes them: "
+            f"MLflow lacks {search.untracked} entries of this search ({layout.log} says why). Once it answers, this writes them: "
             f"prune-search resume {layout.name}{place}",
             soft_wrap=True,
         )

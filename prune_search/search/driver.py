@@ -22,7 +22,7 @@ from prune_search.search import layout as layouts
 from prune_search.search.asking.first import first_trials
 from prune_search.search.jobs import Ended, Job
 from prune_search.search.layers import write_layers
-from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
+from prune_search.search.mlflow import delete, local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress, shown
 from prune_search.search.report.page import write_report
 from prune_search.search.results import TEST_ACCURACY, Found, Record, read
@@ -73,7 +73,7 @@ class Search:
         origin = {"roots": roots, "versions": versions(*PACKAGES), "platform": platform.platform()}
         layouts.write_json(self.layout.origin, origin)
         layouts.write_json(self.layout.first, first)
-        self._prepare(address)
+        self._prepare(address, new=True)
 
     @classmethod
     def resume(cls, name: str, *, runs: str | Path = "runs", address: str | None = None, **search: object) -> Search:
@@ -89,11 +89,11 @@ class Search:
         changed = {key: value for key, value in search.items() if value is not None}
         settings = spec.search.model_validate({**spec.search.model_dump(), **changed})
         self.spec = replace(spec, search=settings)
-        self._prepare(address)
+        self._prepare(address, new=False)
         return self
 
-    def _prepare(self, address: str | None) -> None:
-        self.address = address
+    def _prepare(self, address: str | None, *, new: bool) -> None:
+        self.address, self._new = address, new
         self.spec = replace(self.spec, enqueue=tuple(json.loads(self.layout.first.read_text())))
         self.progress = Progress(self.layout.name, self.spec.search.trials, None)
         self.untracked = 0
@@ -108,8 +108,31 @@ class Search:
 
         Returns:
             What was found, test accuracies of the front included.
+
+        Raises:
+            UserError: No trial can begin: resources, data, model or a function do not fit. A new search is deleted then.
         """
-        with self.layout.driver(), _logging(self.layout.log), _interrupts(self._stop), view or nullcontext():
+        try:
+            found = self._driven(view)
+            if found.mistake:
+                raise UserError(f"{found.mistake} No trial could begin.")
+        except UserError as error:
+            if not self._new:
+                raise
+            try:
+                delete(self.layout)
+            except Exception:  # MLflow or the storage is away
+                raise error from None
+            raise UserError(f"{error} Search '{self.layout.name}' is deleted again.") from None
+        return found
+
+    def _driven(self, view: AbstractContextManager | None) -> Found:
+        with (
+            self.layout.driver(),
+            _logging(self.layout.log, self.progress),
+            _interrupts(self._stop),
+            view or nullcontext(),
+        ):
             self.layout.stop.unlink(missing_ok=True)
             spec = self.spec
             threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
@@ -130,11 +153,11 @@ class Search:
 
     def _run(self, tracker: Tracker, cluster: ExitStack) -> Found:
         spec, progress = self.spec, self.progress
+        share, slots = execution.resources(spec.resources, self.address)
         tracker.start_search(
             _settings(spec), {}, f"Search {self.layout.name} over {len(spec.parameters())} parameters."
         )
         self._storage = open_storage(self.layout, spec.search.storage)
-        share, slots = execution.resources(spec.resources, self.address)
         slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
         source = StudySource(
             spec,
@@ -331,22 +354,35 @@ def _named_metrics(spec: Spec) -> set[str]:
 
 
 @contextmanager
-def _logging(path: Path) -> Iterator[None]:
-    """Our own, Optuna's, Ray's and MLflow's messages go to the search's log file."""
-    handler = logging.FileHandler(path)
+def _logging(path: Path, progress: Progress) -> Iterator[None]:
+    """Our own, Optuna's, Ray's and MLflow's messages go to the search's log file, our warnings to those who watch, too."""
+    handler, watched = logging.FileHandler(path), _Watched(progress)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     loggers = [logging.getLogger(name) for name in ("prune_search", "optuna", "ray", "mlflow")]
     for logger in loggers:
         logger.addHandler(handler)
         logger.propagate = False
+    log.addHandler(watched)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
+        log.removeHandler(watched)
         for logger in loggers:
             logger.removeHandler(handler)
             logger.propagate = True
         handler.close()
+
+
+class _Watched(logging.Handler):
+    """Shows warnings in a :class:`Progress`."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__(logging.WARNING)
+        self._progress = progress
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._progress.warn(record.getMessage())
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any
 from prune_search.errors import UserError, nearest
 from prune_search.spec import Spec, load_spec
 
+LEAST_FREE = 100_000_000  # bytes; our choice
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -123,13 +125,20 @@ def new(runs: Path, name: str) -> Layout:
     """Make the folder of a new search.
 
     Raises:
-        UserError: The name is taken or no name for a folder.
+        UserError: The name is taken or no name for a folder, or the disk is full.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
             f"{name!r} cannot name a search. Allowed: up to 100 letters, digits, '.', '_' and '-', not starting with a sign."
         )
     layout = Layout(runs.resolve(), name)
+    disk = next(place for place in layout.folder.parents if place.exists())
+    free = shutil.disk_usage(disk).free
+    if free < LEAST_FREE:
+        raise UserError(
+            f"{free / 1e6:.1f} MB are free in {disk}; a search wants {LEAST_FREE / 1e6:.0f} MB at least for its study, MLflow and "
+            "checkpoints. Free some, or name another folder with --runs."
+        )
     try:
         layout.folder.mkdir(parents=True)
     except FileExistsError:

@@ -6,6 +6,7 @@ import functools
 import logging
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,5 +80,6 @@ def delete(layout: Layout) -> None:
     delete_runs(tracking_uri(layout, spec), spec.name, layout.name)
     remove(layout.remote(spec.resources.storage, layout.folder))
     if spec.search.storage is not None:
-        optuna.delete_study(study_name=layout.name, storage=open_storage(layout, spec.search.storage))
+        with suppress(KeyError):  # it has none yet
+            optuna.delete_study(study_name=layout.name, storage=open_storage(layout, spec.search.storage))
     shutil.rmtree(layout.folder)

@@ -36,6 +36,7 @@ class Progress:
         front: Trials on the front.
         hypervolume: Of the front.
         events: Lines about what happened last, newest last.
+        warning: What went wrong last without ending the search; empty if nothing did.
     """
 
     name: str
@@ -49,6 +50,12 @@ class Progress:
     front: list[int] = field(default_factory=list)
     hypervolume: float = 0.0
     events: list[str] = field(default_factory=list)
+    warning: str = ""
+
+    def warn(self, message: str) -> None:
+        """Show the first line of a message."""
+        self.warning = message.split("\n")[0]
+        self.events.append(f"warning: {self.warning}")
 
     def update(self, tally: Tally) -> None:
         """Take over counts, best values and front."""
@@ -69,7 +76,7 @@ class Progress:
         if not layout.status.exists():
             return cls(layout.name, None, None)
         plain = json.loads(layout.status.read_text())
-        progress = cls(**{each.name: plain[each.name] for each in fields(cls)})
+        progress = cls(**{each.name: plain[each.name] for each in fields(cls) if each.name in plain})
         progress.counts = Counter(progress.counts)
         progress.running = {int(number): entry for number, entry in progress.running.items()}
         for number, entry in progress.running.items():

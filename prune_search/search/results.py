@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from prune_search.cost.metrics import Report
-from prune_search.errors import UserError
+from prune_search.errors import BAD_INPUT, UserError
 from prune_search.pareto import default_reference, front, hypervolume
 from prune_search.search.asking.asker import CONFIG
 from prune_search.search.layout import Layout
@@ -58,6 +58,11 @@ class Record:
     def recipe(self) -> str:
         return recipe_name(self.config, self.params) if self.config else "?"
 
+    @property
+    def mistaken(self) -> bool:
+        """Whether it failed by a mistake of the user's."""
+        return self.reason.startswith(f"{BAD_INPUT}: ")
+
     def metrics(self) -> dict[str, float]:
         values = self.report.metrics() if self.report else {}
         return values if self.test_accuracy is None else {**values, TEST_ACCURACY: self.test_accuracy}
@@ -69,6 +74,14 @@ class Found:
 
     objectives: dict[str, str]
     records: tuple[Record, ...]
+
+    @property
+    def mistake(self) -> str:
+        """What keeps every trial from beginning: the last one's message; empty if one began, or failed by itself."""
+        records = [record for record in self.records if record.state != "running"]
+        if not records or any(record.report or not record.mistaken for record in records):
+            return ""
+        return records[-1].reason.removeprefix(f"{BAD_INPUT}: ")
 
     @property
     def completed(self) -> list[Record]:

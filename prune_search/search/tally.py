@@ -13,7 +13,7 @@ from prune_search.pareto import default_reference, hypervolume
 from prune_search.pareto.scale import Objectives, losses
 from prune_search.search.results import Found, Record, dense_metrics, tells_dense
 
-HOPELESS = 10
+HOPELESS, SAME_MISTAKE = 10, 3
 
 
 class Tally:
@@ -26,6 +26,7 @@ class Tally:
         device_seconds: Held by all of them together.
         since_gain: Trials in a row that added nothing to the hypervolume.
         failures: Trials in a row that failed.
+        mistakes: Of the last of them, how many by the same mistake of the user's.
     """
 
     def __init__(self, objectives: Objectives):
@@ -37,7 +38,8 @@ class Tally:
         self.hypervolume = 0.0
         self.device_seconds = 0.0
         self.since_gain = 0
-        self.failures = 0
+        self.failures = self.mistakes = 0
+        self._reason = ""
 
     @classmethod
     def of(cls, found: Found) -> Tally:
@@ -60,13 +62,19 @@ class Tally:
 
     @property
     def hopeless(self) -> bool:
-        """Whether ten trials in a row have failed and none before did anything else (our choice): it is not for their values."""
-        return self.failures >= HOPELESS and self.counts.total() == self.counts["failed"]
+        """Whether ten trials in a row have failed, or three by the same mistake of the user's, and none before did anything else (our
+        choice): it is not for their values.
+        """
+        enough = self.failures >= HOPELESS or self.mistakes >= SAME_MISTAKE
+        return enough and self.counts.total() == self.counts["failed"]
 
     def add(self, record: Record) -> None:
         """A trial has ended."""
         self.counts[record.state] += 1
         self.failures = self.failures + 1 if record.state == "failed" else 0
+        again = self.mistakes if record.reason == self._reason else 0
+        self.mistakes = again + 1 if record.mistaken else 0
+        self._reason = record.reason
         self.since_gain += 1
         if record.report is None:
             return

@@ -106,6 +106,8 @@ def draw(progress: Progress) -> Group:
     if progress.best:
         best = "  ".join(f"{name} {number(value)} (#{trial})" for name, (value, trial) in progress.best.items())
         lines.append(Text(f"best    {best}"))
+    if progress.warning:
+        lines.append(Text(f"warning {progress.warning}", "yellow"))
     return Group(*lines, _running(progress))
 
 

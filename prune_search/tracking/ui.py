@@ -44,9 +44,19 @@ def ui_environment(uri: str) -> dict[str, str]:
 
 
 def ui_links(uri: str, port: int) -> dict[str, dict[str, str]]:
-    """What a UI on ``port`` shows of the store's experiments, the newest first: see :func:`prune_search.tracking.views.links`."""
-    client = open_client(absolute(uri), logging.getLogger(__name__))
-    newest = client.search_experiments(order_by=["creation_time DESC"])
+    """What a UI on ``port`` shows of the store's experiments, the newest first: see :func:`prune_search.tracking.views.links`.
+
+    Raises:
+        UserError: MLflow cannot read the store.
+    """
+    try:
+        client = open_client(absolute(uri), logging.getLogger(__name__))
+        newest = client.search_experiments(order_by=["creation_time DESC"])
+    except Exception as error:
+        message = " ".join(redacted(str(error)).split()).rstrip(".")
+        raise UserError(
+            f"MLflow cannot read {redacted(uri)}: {message}. For a store of an older MLflow: mlflow db upgrade {redacted(uri)}"
+        ) from error
     return links(newest, f"http://{HOST}:{port}")
 
 

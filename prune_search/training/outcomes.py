@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from prune_search.errors import BAD_INPUT, UserError
 from prune_search.pruning.masking import CollapsedLayer
 from prune_search.pruning.ranking import NonFiniteScore
 from prune_search.removal import RemovalError
@@ -22,12 +23,14 @@ _NAMES: tuple[tuple[type[BaseException], str], ...] = (
     (RemovalError, "removal_not_equal"),
     (torch.OutOfMemoryError, "out_of_memory"),
     (MemoryError, "out_of_memory"),
+    (UserError, BAD_INPUT),
 )
 
 
 def reason_of(error: BaseException) -> str:
     """A short name for why a trial failed, then the message."""
     name = next((name for kind, name in _NAMES if isinstance(error, kind)), "error")
-    detail = str(error).strip().split("\n")[0][:300]
+    message = str(error).strip()
+    detail = " ".join(message.split()) if name == BAD_INPUT else message.split("\n")[0][:300]
     prefix = name if name != "error" else f"error: {type(error).__name__}"
     return f"{prefix}: {detail}" if detail else prefix

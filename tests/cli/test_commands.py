@@ -341,11 +341,14 @@ def test_the_live_view_fits_its_terminal(width):
     progress.best = {"accuracy": (0.98333, 3), "params": (1234.0, 7), "flops": (2345.0, 7)}
     progress.front, progress.hypervolume = [3, 7], 1.23456
     progress.running = {13: {"name": "#013 dyprune", "epoch": 4, "accuracy": 0.97, "sparsity": 0.65}}
+    progress.warn(
+        "MLflow does not answer: what is logged waits until it does, and until then the search goes on\ndetails"
+    )
     console = Console(width=width, record=True, file=open("/dev/null", "w"))
     console.print(draw(progress))
     text = console.export_text()
     assert [line.split()[0] for line in text.splitlines() if line[:1].isalpha()] == [
-        "digits-20261121-220000", "trials", "front", "best", "running"
+        "digits-20261121-220000", "trials", "front", "best", "warning", *["then"] * (width == 80), "running"
     ]  # fmt: skip
     assert max(map(len, text.splitlines())) <= width
     for word in (
@@ -357,8 +360,10 @@ def test_the_live_view_fits_its_terminal(width):
         "0.9833 (#3)",
         "#013 dyprune",
         "65.0%",
+        "MLflow does not answer",
     ):
         assert word in text
+    assert "details" not in text
 
 
 def test_doctor_names_the_fewest_trials_at_once_that_are_about_as_fast_as_the_best(

@@ -4,6 +4,8 @@ import pytest
 from cli.command import run
 from search.small_spaces import SMALL, write
 
+from prune_search.search import layout
+
 BROKEN = {
     "unknown key": (("batch_size: 50", "batchsize: 50"), "training.batchsize", ["batch_size"]),
     "wrong type": (("epochs: 5", "epochs: five"), "training.epochs", ["'five'", "whole number"]),
@@ -80,6 +82,16 @@ def test_broken_commands(tmp_path, monkeypatch, capsys, arguments, words):
     assert (code, out) == (2, "")
     for word in words:
         assert word in err
+    assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
+
+
+def test_a_disk_without_space_is_refused(tmp_path, monkeypatch, capsys):
+    path = write(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(layout, "LEAST_FREE", 10**18)
+    code, out, err = run(monkeypatch, capsys, "run", path)
+    assert (code, out) == (2, "")
+    assert f"MB are free in {tmp_path}; a search wants 1000000000000 MB" in err and "--runs" in err
     assert [file.name for file in tmp_path.iterdir()] == ["small.yaml"]
 
 

@@ -1,6 +1,7 @@
 """A search from start to end, without training anything: its clock, its stops, what MLflow is told, confirmations."""
 
 import json
+import logging
 import shutil
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ import pytest
 from search.fakes import Cluster, Recorder, report
 from search.small_spaces import SMALL, write
 
+from prune_search.errors import UserError
 from prune_search.search import confirm as confirming
 from prune_search.search import driver, execution
 from prune_search.search.confirm import Confirmed, confirm, confirmed_of
@@ -65,6 +67,35 @@ def test_a_whole_search(tmp_path, cluster, tracker):
     assert [call[1] for call in tracker.of("log")] == [0, 1, 2]
     shown = tracker.of("start_trial")[0][3]
     assert shown["recipe"] in ("magnitude", "dyprune", "dense") and "training.optimizer.lr" in shown
+
+
+def test_a_warning_is_seen_by_those_who_watch(tmp_path, cluster):
+    watched = []
+
+    def warn(job, options):
+        logging.getLogger("prune_search").warning("the disk is slow")
+        watched.append(search.progress.warning)
+
+    cluster.before_end = warn
+    search = Search(write(tmp_path, trials=1), runs=tmp_path / "runs", name="s")
+    search.run()
+    assert watched == ["the disk is slow"] and "warning: the disk is slow" in search.progress.events
+    assert Progress.read(search.layout).warning == "the disk is slow"
+    logging.getLogger("prune_search").warning("later")
+    assert search.progress.warning == "the disk is slow"
+
+
+def test_a_new_search_of_which_no_trial_can_begin_is_deleted_and_an_old_one_stays(tmp_path, cluster):
+    cluster.result = lambda job: Ended("failed", "bad_input: no such file.", None)
+    search = Search(write(tmp_path, trials=9), runs=tmp_path / "runs", name="s")
+    with pytest.raises(UserError, match=r"^no such file\. No trial could begin\. Search 's' is deleted again\.$"):
+        search.run()
+    assert not search.layout.folder.exists()
+    cluster.result = lambda job: Ended("failed", "nan_loss", None)
+    Search(write(tmp_path, trials=1), runs=tmp_path / "runs", name="s").run()
+    cluster.result = lambda job: Ended("failed", "bad_input: no such file.", None)
+    found = Search.resume("s", runs=tmp_path / "runs", trials=3).run()
+    assert [record.state for record in found.records] == ["failed"] * 3 and found.mistake == ""
 
 
 def test_mlflow_shows_the_recipe_where_it_is_not_sampled(tmp_path, cluster, tracker):

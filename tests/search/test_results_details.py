@@ -121,13 +121,30 @@ def test_progress_counts_what_ended_and_has_the_best_of_what_completed():
         (["failed"] * 10, True),
         (["completed", *["failed"] * 10], False),
         ([*["failed"] * 9, "stopped", "failed"], False),
+        (["bad_input: x", "bad_input: x"], False),
+        (["bad_input: x", "bad_input: x", "bad_input: x"], True),
+        (["bad_input: x", "bad_input: y", "bad_input: x", "bad_input: x"], False),
+        (["completed", *["bad_input: x"] * 3], False),
+        (["failed", *["bad_input: x"] * 3], True),
     ],
 )
-def test_ten_failures_and_nothing_else_are_hopeless(states, hopeless):
+def test_ten_failures_or_three_times_the_same_mistake_and_nothing_else_are_hopeless(states, hopeless):
     tally = Tally(FOUND.objectives)
     for number, state in enumerate(states):
-        tally.add(record(number, 0.9, 1000, state))
+        mistaken = ":" in state
+        tally.add(record(number, 0.9, 1000, "failed" if mistaken else state, reason=state if mistaken else "nan_loss"))
     assert tally.hopeless is hopeless
+
+
+def test_a_mistake_is_one_only_where_no_trial_began():
+    mistaken = Record(0, "failed", "bad_input: no such file.", None, {}, {})
+    assert (
+        Found(TWO, (mistaken, dataclasses.replace(mistaken, number=1, state="running", reason=""))).mistake
+        == "no such file."
+    )
+    assert Found(TWO, (mistaken, record(1, 0.5, 10))).mistake == ""
+    assert Found(TWO, (mistaken, dataclasses.replace(mistaken, reason="nan_loss: x"))).mistake == ""
+    assert Found(TWO, ()).mistake == ""
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
 from prune_search.errors import UserError
-from prune_search.tracking import free_port, redacted, register, resolve, ui_command, ui_environment
+from prune_search.tracking import free_port, redacted, register, resolve, ui_command, ui_environment, ui_links
 from prune_search.tracking.uris import absolute, is_server
 
 
@@ -61,6 +64,19 @@ def test_ui_command(tmp_path, monkeypatch):
     assert command[command.index("--backend-store-uri") + 1] == f"sqlite:///{tmp_path}/runs/mlflow.db"
     with pytest.raises(UserError, match=r"http://\*\*\*@host has a UI of its own"):
         ui_command("http://me:word@host", 5000)
+
+
+def test_a_store_of_another_mlflow_is_told(tmp_path, uri, tracker):
+    made = tracker()
+    made.start_search({}, {}, "")
+    assert made.flush(60)
+    file = tmp_path / "old.db"
+    shutil.copy(uri.removeprefix("sqlite:///"), file)
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("update alembic_version set version_num = '0584bdc529eb'")
+        database.commit()
+    with pytest.raises(UserError, match=f"out-of-date database schema.*mlflow db upgrade sqlite:///{file}$"):
+        ui_links(f"sqlite:///{file}", 5000)
 
 
 def test_credentials_are_not_on_the_command_line():

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 from training import own  # noqa: F401  (found by the import paths below)
 
+from prune_search.errors import UserError
 from prune_search.pruning.context import Passes
 from prune_search.pruning.masking import CollapsedLayer
 from prune_search.pruning.pruner import Outcome
@@ -347,6 +348,7 @@ def test_accuracy_is_the_share_of_right_answers():
         (NonFiniteLoss("x"), "nan_loss: x"),
         (CollapsedLayer("no weight is left in a"), "collapsed_layer: no weight is left in a"),
         (NonFiniteScore("x"), "nonfinite_score: x"),
+        (UserError("first\nsecond"), "bad_input: first second"),
         (RemovalError("x"), "removal_not_equal: x"),
         (torch.OutOfMemoryError("x"), "out_of_memory: x"),
         (MemoryError(), "out_of_memory"),

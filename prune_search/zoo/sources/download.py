@@ -28,6 +28,6 @@ def download(make: Callable[..., Any], name: str, expected: str) -> None:
     except Exception as error:  # torchvision raises what urllib, tarfile, its checksums and the disk raise
         raise UserError(
             f"{name} was not found and could not be downloaded ({type(error).__name__}: "
-            f"{str(error).strip()}). Expected {expected}. Put the files there, or set data.root to the "
+            f"{str(error).strip().splitlines()[0].rstrip(':')}). Expected {expected}. Put the files there, or set data.root to the "
             "folder that holds them."
         ) from error
