@@ -72,7 +72,7 @@ def _state(layout) -> dict:
     from prune_search.search.results import read
     from prune_search.search.tally import Tally
 
-    progress = Progress(layout.name, None, None)
+    progress, told = Progress(layout.name, None, None), Progress.read(layout)
     spec = layout.spec()
     found = read(layout, spec)
     progress.update(Tally.of(found))
@@ -84,7 +84,8 @@ def _state(layout) -> dict:
         "trials": spec.search.trials,
         "counts": dict(progress.counts),
         "unfinished": left,
-        "running": Progress.read(layout).running if driven else {},
+        "running": told.running if driven else {},
+        "warning": told.warning,
         "best": {key: {"value": value, "trial": trial} for key, (value, trial) in progress.best.items()},
         "front": progress.front,
         "hypervolume": progress.hypervolume,
@@ -101,6 +102,8 @@ def _lines(row: dict) -> str:
     best = ", ".join(f"{key} {entry['value']:.6g}" for key, entry in row["best"].items())
     total = f" of {row['trials']}" if row["trials"] else ""
     lines = [f"{row['name']}: {how}; {counts}{total}; front {len(row['front'])}; best {best or '-'}"]
+    if row["warning"]:
+        lines.append(f"  warning: {row['warning']}")
     for now in row["running"].values():
         seen = f", accuracy {now['accuracy']:.4f}, sparsity {now['sparsity']:.4f}" if now["epoch"] else ""
         lines.append(f"  {now['name']}: epoch {now['epoch']}{seen}")

@@ -157,16 +157,18 @@ def test_status_of_a_running_search_shows_how_far_each_trial_is(tmp_path, monkey
     write_reports(first.folder, [report(0.5, epoch=1), report(0.75, epoch=2, sparsity=0.9)])
     progress = Progress("s", 6, None, phase="searching")
     progress.running = {job.number: {"name": job.name, "epoch": 0} for job in (first, second)}
+    progress.warn("MLflow does not answer")
     progress.write(layout)
     status = ["status", "s", "--runs", layout.runs]
     with layout.driver():
         shown = run(monkeypatch, capsys, *status)[1].splitlines()
         running = json.loads(run(monkeypatch, capsys, *status, "--json")[1])["running"]
     assert shown[0].startswith("s: running; nothing ended yet")
-    assert shown[1:] == [f"  {first.name}: epoch 2, accuracy 0.7500, sparsity 0.9000", f"  {second.name}: epoch 0"]
+    assert shown[1] == "  warning: MLflow does not answer"
+    assert shown[2:] == [f"  {first.name}: epoch 2, accuracy 0.7500, sparsity 0.9000", f"  {second.name}: epoch 0"]
     assert running["0"] == {"name": first.name, "epoch": 2, "accuracy": 0.75, "sparsity": 0.9}
     left = run(monkeypatch, capsys, *status)[1].splitlines()
-    assert len(left) == 1 and "not running, 2 unfinished" in left[0]
+    assert len(left) == 2 and "not running, 2 unfinished" in left[0]
 
 
 def test_without_a_terminal_what_happened_comes_before_the_next_phase():

@@ -77,16 +77,16 @@ def test_a_bar_is_rounded_down_so_that_its_own_trial_passes():
 def test_without_a_control_the_most_accurate_trial_is_the_bar_and_nobody_is_proposed_before_a_front():
     found = Found(TWO, (record(1, 0.9, 10), record(2, 0.95, 100)))
     assert any("as accurate as the most accurate trial" in need for each in advise(found) for need in each.needs)
-    assert any("No dense control" in line for line in caveats(found, 0))
+    assert any("No dense control" in line for line in caveats(found, "s", 0))
     assert advise(Found(TWO, FOUND.records[-2:])) == []
 
 
 def test_what_the_figures_are_worth_is_said():
-    tried, gap, seeds = caveats(FOUND, 0)
+    tried, gap, seeds = caveats(FOUND, "s", 0)
     assert tried.startswith("10 configurations were tried, 7 of them trained to their end; the 3 on the front")
-    assert "on average -25.00 points" in gap and "prune-search confirm NAME" in seeds
-    assert "3 configurations were trained again" in caveats(FOUND, 3)[2]
-    assert "when the search has ended" in caveats(Found(TWO, FOUND.records[1:2]), 0)[1]
+    assert "on average -25.00 points" in gap and "prune-search confirm s --seeds 5" in seeds
+    assert "3 configurations were trained again" in caveats(FOUND, "s", 3)[2]
+    assert "when the search has ended" in caveats(Found(TWO, FOUND.records[1:2]), "s", 0)[1]
 
 
 # Importance

@@ -8,6 +8,7 @@ import ray
 from cli import command
 from search.small_spaces import SMALL, write
 
+from prune_search.export import NETWORK
 from prune_search.search.driver import Search
 from prune_search.search.results import read
 from prune_search.training.files import CHECKPOINT, read_reports
@@ -75,6 +76,7 @@ def test_a_search_kept_at_a_url_is_the_same_search(made, plain, node, monkeypatc
     assert front and others
     assert checkpoints(search.layout.folder) == front and checkpoints(store) == set(range(TRIALS))
     assert list(node.glob("prune-search-*")) == []
+    assert {path.parent.name for path in search.layout.folder.glob(f"trials/*/{NETWORK[0]}")} == set(map(str, front))
 
     runs, chosen = search.layout.runs, min(others)
     export = ("export", "kept", "--trial", chosen, "--format", "safetensors", "--runs", runs, "--json")

@@ -54,7 +54,7 @@ def advise(found: Found) -> list[Advice]:
     return list(answers.values())
 
 
-def caveats(found: Found, confirmed: int) -> list[str]:
+def caveats(found: Found, name: str, confirmed: int) -> list[str]:
     """What the figures are worth: how they were chosen, on how many seeds, from how many configurations."""
     states = [record.state for record in found.records]
     lines = [
@@ -72,7 +72,7 @@ def caveats(found: Found, confirmed: int) -> list[str]:
     lines.append(
         f"{confirmed} configurations were trained again with new seeds; their means and errors are below."
         if confirmed
-        else "Each trial is one seed. Before you rely on one, see how much was luck: prune-search confirm NAME --seeds 5"
+        else f"Each trial is one seed. Before you rely on one, see how much was luck: prune-search confirm {name} --seeds 5"
     )
     if control_of(found) is None:
         lines.append("No dense control completed, so nothing here says what pruning has cost.")

@@ -116,7 +116,7 @@ def _page(
             }
             for advice in advise(found)
         ],
-        caveats=caveats(found, len(confirmed)),
+        caveats=caveats(found, layout.name, len(confirmed)),
         front=_rows(found),
         confirmed=[_again(item) for item in confirmed],
         views={room: list(views) for room, views in drawn.items()},
