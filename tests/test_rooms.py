@@ -98,7 +98,7 @@ def test_imports_run_one_way(tmp_path):
         ("from prune_search import load_spec", ("torch", "ray", "optuna", "mlflow")),
         ("from prune_search.pruning.registry import AXES, parts; [parts(axis) for axis in AXES]", ("torch",)),
         ("import prune_search.cli.main as m; m.build()", ("torch", "ray", "optuna", "mlflow")),
-        ("import prune_search.search.driver", ("torch", "mlflow")),
+        ("import prune_search.search.driver", ("torch", "mlflow", "plotly", "sklearn", "scipy.stats")),
     ],
 )  # fmt: skip
 def test_what_an_import_does_not_bring_in(code, absent):

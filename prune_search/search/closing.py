@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Mapping
@@ -93,7 +94,11 @@ def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, 
     import ray
 
     task = ray.remote(num_cpus=cpus, num_gpus=gpus)(test)
-    return ray.get([task.remote(job, gpus) for job in jobs])
+    tests = [task.remote(job, gpus) for job in jobs]
+    importlib.import_module(
+        "prune_search.search.report.page"
+    )  # seconds (Optuna's importance brings sklearn): while others work
+    return ray.get(tests)
 
 
 def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:

@@ -15,7 +15,6 @@ from prune_search.search import closing, execution, kept
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
-from prune_search.search.report.page import write_report
 from prune_search.search.results import TEST_ACCURACY, Record
 from prune_search.spec import Spec
 
@@ -201,6 +200,8 @@ def _track(spec: Spec, layout: Layout, confirmed: Sequence[Confirmed], seeds: in
         finite = {f"confirmed_{name}": value for name, value in figures.items() if math.isfinite(value)}
         tracker.log_metrics(item.trial, finite, seeds)
     tracker.log_artifact(None, layout.folder / CONFIRMED)
+    from prune_search.search.report.page import write_report
+
     tracker.log_artifact(None, write_report(layout, spec, confirmed=confirmed))
     tracker.close()
 

@@ -24,7 +24,6 @@ from prune_search.search.jobs import Ended, Job
 from prune_search.search.layers import write_layers
 from prune_search.search.mlflow import delete, local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress, shown
-from prune_search.search.report.page import write_report
 from prune_search.search.results import TEST_ACCURACY, Found, Record, read
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
@@ -312,6 +311,8 @@ class Search:
 
     def _report(self, tracker: Tracker) -> None:
         """The page about the search; what has been found does not depend on it."""
+        from prune_search.search.report.page import write_report
+
         try:
             tracker.log_artifact(None, write_report(self.layout, self.spec, storage=self._storage))
         except Exception:
