@@ -85,7 +85,7 @@ def test_a_warning_is_seen_by_those_who_watch(tmp_path, cluster):
     assert search.progress.warning == "the disk is slow"
 
 
-def test_a_new_search_of_which_no_trial_can_begin_is_deleted_and_an_old_one_stays(tmp_path, cluster):
+def test_a_new_search_of_which_no_trial_can_begin_is_deleted_and_an_old_one_stays(tmp_path, cluster, monkeypatch):
     cluster.result = lambda job: Ended("failed", "bad_input: no such file.", None)
     search = Search(write(tmp_path, trials=9), runs=tmp_path / "runs", name="s")
     with pytest.raises(UserError, match=r"^no such file\. No trial could begin\. Search 's' is deleted again\.$"):
@@ -96,6 +96,17 @@ def test_a_new_search_of_which_no_trial_can_begin_is_deleted_and_an_old_one_stay
     cluster.result = lambda job: Ended("failed", "bad_input: no such file.", None)
     found = Search.resume("s", runs=tmp_path / "runs", trials=3).run()
     assert [record.state for record in found.records] == ["failed"] * 3 and found.mistake == ""
+
+    def refuse(config, address):
+        raise UserError("no room")
+
+    monkeypatch.setattr(execution, "resources", refuse)
+    with pytest.raises(UserError, match="^no room$"):
+        Search.resume("s", runs=tmp_path / "runs", trials=4).run()
+    assert search.layout.folder.exists()
+    with pytest.raises(UserError, match=r"^no room Search 't' is deleted again\.$"):
+        Search(write(tmp_path, trials=1), runs=tmp_path / "runs", name="t").run()
+    assert not (tmp_path / "runs" / "t").exists()
 
 
 def test_mlflow_shows_the_recipe_where_it_is_not_sampled(tmp_path, cluster, tracker):

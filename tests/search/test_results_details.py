@@ -144,6 +144,7 @@ def test_a_mistake_is_one_only_where_no_trial_began():
     )
     assert Found(TWO, (mistaken, record(1, 0.5, 10))).mistake == ""
     assert Found(TWO, (mistaken, dataclasses.replace(mistaken, reason="nan_loss: x"))).mistake == ""
+    assert Found(TWO, (dataclasses.replace(mistaken, report=report(0.5, 10)),)).mistake == ""
     assert Found(TWO, ()).mistake == ""
 
 
