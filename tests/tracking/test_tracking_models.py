@@ -7,6 +7,7 @@ from torch import nn
 
 from prune_search.export import LOADER, NETWORK
 from prune_search.export.formats import write_network
+from prune_search.tracking import delete_runs
 
 DATA = {"name": "digits", "root": "data", "fingerprint": "0123456789abcdef" * 4, "images": {"test": 270}}
 
@@ -64,3 +65,11 @@ def test_the_data_are_an_input_of_the_run_once(logged):
     assert DATA["fingerprint"] in given.dataset.profile and "270" in given.dataset.profile
     found = client.search_runs([run.info.experiment_id], "dataset.digest = '0123456789abcdef'")
     assert run.info.run_id in [each.info.run_id for each in found]
+
+
+def test_a_deleted_search_leaves_no_model(logged, uri, request):
+    _, run, client = logged
+    models = lambda: client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    assert len(models()) == 1
+    assert delete_runs(uri, "digits", request.node.name) == 2
+    assert models() == []
