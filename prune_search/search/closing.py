@@ -69,7 +69,7 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
             push(here, url, NETWORK)
         except UserError as error:
             refusal = str(error)
-    left, test = count(network, trial.positions).layers, data.test()
+    left, split = count(network, trial.positions).layers, data.test()
     layers = tuple(
         Layer(layer.name, math.prod(dense.shape), layer.live, dense.physical_macs, layer.macs)
         for dense, layer in zip(trial.dense.layers, left, strict=True)
@@ -83,10 +83,10 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
         "images": {
             "training": len(data.train.labels),
             "validation": len(data.validation.labels),
-            "test": len(test.labels),
+            "test": len(split.labels),
         },
     }
-    return Tested(evaluate(network, data, test, trial.loss, trial.metric)[1], layers, about, refusal)
+    return Tested(evaluate(network, data, split, trial.loss, trial.metric)[1], layers, about, refusal)
 
 
 def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float) -> list[Tested]:
@@ -95,9 +95,8 @@ def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, 
 
     task = ray.remote(num_cpus=cpus, num_gpus=gpus)(test)
     tests = [task.remote(job, gpus) for job in jobs]
-    importlib.import_module(
-        "prune_search.search.report.page"
-    )  # seconds (Optuna's importance brings sklearn): while others work
+    # It takes seconds, since Optuna's importance brings sklearn: while others work.
+    importlib.import_module("prune_search.search.report.page")
     return ray.get(tests)
 
 

@@ -92,7 +92,7 @@ class Search:
         return self
 
     def _prepare(self, address: str | None, *, new: bool) -> None:
-        self.address, self._new = address, new
+        self.address, self._new, self._began = address, new, False
         self.spec = replace(self.spec, enqueue=tuple(json.loads(self.layout.first.read_text())))
         self.progress = Progress(self.layout.name, self.spec.search.trials, None)
         self.untracked = 0
@@ -110,20 +110,25 @@ class Search:
 
         Raises:
             UserError: No trial can begin: resources, data, model or a function do not fit. A new search is deleted then.
+            Away: What trials keep at a URL cannot be had.
         """
         try:
             found = self._driven(view)
-            if found.mistake:
-                raise UserError(f"{found.mistake} No trial could begin.")
         except UserError as error:
-            if not self._new:
-                raise
-            try:
-                delete(self.layout)
-            except Exception:  # MLflow or the storage is away
-                raise error from None
-            raise UserError(f"{error} Search '{self.layout.name}' is deleted again.") from None
+            raise self._undone(error) if not self._began else error from None
+        if found.mistake:
+            raise self._undone(UserError(f"{found.mistake} No trial could begin."))
         return found
+
+    def _undone(self, error: UserError) -> UserError:
+        """Delete a new search, in which nothing was trained; the error, with that."""
+        if not self._new:
+            return error
+        try:
+            delete(self.layout)
+        except Exception:  # MLflow or the storage is away
+            return error
+        return UserError(f"{error} Search '{self.layout.name}' is deleted again.")
 
     def _driven(self, view: AbstractContextManager | None) -> Found:
         with (
@@ -179,6 +184,7 @@ class Search:
         if spec.search.sampler == "auto":
             progress.events.append(f"sampler auto is {source.sampler}: {source.why}")
         progress.write(self.layout)
+        self._began = True
         execution.execute(
             source,
             storage=self.layout.folder / "ray",

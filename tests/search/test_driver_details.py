@@ -11,17 +11,17 @@ from search.small_spaces import SMALL, write
 
 from prune_search.errors import UserError
 from prune_search.search import confirm as confirming
-from prune_search.search import driver, execution
+from prune_search.search import driver, execution, kept
 from prune_search.search.confirm import Confirmed, confirm, confirmed_of
 from prune_search.search.driver import Search
 from prune_search.search.jobs import Ended
-from prune_search.search.layout import Layout
+from prune_search.search.layout import Layout, existing
 from prune_search.search.progress import Progress
-from prune_search.search.results import Record
+from prune_search.search.results import Record, read
 from prune_search.search.storage import open_storage, open_study
 from prune_search.tracking.runs import RunInfo
 from prune_search.training.files import write_reports
-from prune_search.training.remote import MARK
+from prune_search.training.remote import MARK, Away
 
 
 @pytest.fixture
@@ -107,6 +107,18 @@ def test_a_new_search_of_which_no_trial_can_begin_is_deleted_and_an_old_one_stay
     with pytest.raises(UserError, match=r"^no room Search 't' is deleted again\.$"):
         Search(write(tmp_path, trials=1), runs=tmp_path / "runs", name="t").run()
     assert not (tmp_path / "runs" / "t").exists()
+
+
+def test_a_storage_that_is_away_after_training_does_not_cost_the_search(tmp_path, cluster, monkeypatch):
+    def away(*arguments):
+        raise Away("the storage does not answer")
+
+    monkeypatch.setattr(kept, "fetch", away)
+    search = Search(write(tmp_path, trials=2), runs=tmp_path / "runs", name="s")
+    with pytest.raises(Away):
+        search.run()
+    monkeypatch.undo()
+    assert len(read(existing(tmp_path / "runs", "s"), search.spec).completed) == 2
 
 
 def test_mlflow_shows_the_recipe_where_it_is_not_sampled(tmp_path, cluster, tracker):
