@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from browser.chromium import needs_chromium, opened, photographed
+from browser.chromium import needs_chromium, opened, photographed, tab
 from search.fakes import DATA, LAYERS, Cluster, report
 from search.small_spaces import SMALL, write
 from torch import nn
@@ -172,16 +172,14 @@ def test_a_member_of_the_front_has_a_model_and_the_registry_has_its_card(page, f
     assert photographed(page, tmp_path / "registry.png")
 
 
-def test_optunas_dashboard_opens_the_study(finished, tmp_path):
-    runs, found = finished
-    port = free_port()
-    server, file = f"http://127.0.0.1:{port}", str(runs / "twelve" / "study.log")
+def test_optunas_dashboard_opens_the_study(finished, page, tmp_path):
+    file, port = str(finished[0] / "twelve" / "study.log"), free_port()
+    server = f"http://127.0.0.1:{port}"
     command = [Path(sys.executable).with_name("optuna-dashboard"), file, "--port", str(port)]
-    with (
-        served(command, f"{server}/api/studies"),
-        opened(server, 1500) as page,
-    ):
-        page.get_by_text("twelve").first.click()
-        page.get_by_text("Objective accuracy").or_(page.get_by_text("accuracy")).first.wait_for()
-        page.locator(".js-plotly-plot .scatterlayer .point").first.wait_for(timeout=60_000)
-        assert photographed(page, tmp_path / "study.png") and page.complaints == []
+    with served(command, f"{server}/api/studies"):
+        study = tab(page.context.browser, server, 1500)
+        study.get_by_text("twelve").first.click()
+        study.get_by_text("Objective accuracy").or_(study.get_by_text("accuracy")).first.wait_for()
+        study.locator(".js-plotly-plot .scatterlayer .point").first.wait_for(timeout=60_000)
+        assert photographed(study, tmp_path / "study.png") and study.complaints == []
+        study.close()
