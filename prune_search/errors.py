@@ -9,8 +9,19 @@ BAD_INPUT = "bad_input"
 """Why a trial failed that met a :class:`UserError`: in the data, the model, a function. No other seed or rate mends it."""
 
 
+_LONGEST = 2000  # characters
+
+
 class UserError(Exception):
-    """A user's mistake. ``str(error)`` is the whole message; commands print it and exit with code 2."""
+    """A user's mistake. ``str(error)`` is the whole message; commands print it and exit with code 2.
+
+    Of a message that quotes something endless the middle is left out: what came stands at its beginning, what to do at its end.
+    """
+
+    def __init__(self, message: str):
+        if len(message) > _LONGEST:
+            message = f"{message[: _LONGEST // 2]} ... {message[-_LONGEST // 2 + 5 :]}"
+        super().__init__(message)
 
 
 def nearest(received: object, allowed: Iterable[str]) -> str:

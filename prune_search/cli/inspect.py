@@ -108,7 +108,7 @@ def doctor(
         return
     import torch
 
-    from prune_search.search.versions import versions
+    from prune_search.search.environment import versions
 
     if address is not None:
         _cluster(address, runs, tracking, storage, json)
@@ -175,9 +175,9 @@ def _ray() -> str:
 
 
 def _cluster(address: str, runs: Path, tracking: str | None, storage: str | None, json: bool) -> None:
+    from prune_search.search.environment import versions
     from prune_search.search.execution import connected
     from prune_search.search.nodes import examine
-    from prune_search.search.versions import versions
 
     with connected(address, 1, []):
         nodes = examine(runs, PACKAGES, storage)

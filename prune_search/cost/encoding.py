@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -63,14 +63,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name, on the CPU, bit for bit as encoded; sparse ones in full.
 
     Raises:
-        ValueError: bitmap, values and shape of a sparse tensor do not fit together.
+        ValueError: it is no safetensors file; or bitmap, values and shape of a sparse tensor do not fit together.
     """
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        metadata = (file.metadata() or {}).get("sparse", "{}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = (file.metadata() or {}).get("sparse", "{}")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
     try:
         shapes = dict(json.loads(metadata))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the metadata 'sparse' is no JSON object of shapes: {metadata[:80]!r}") from error
     for name, shape in shapes.items():
         if name in tensors:

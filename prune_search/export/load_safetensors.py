@@ -5,7 +5,8 @@
 or, from Python, ``from load import load; network = load("FOLDER")``.
 
 The architecture is data, not code: a list of steps, each of which names a layer of ``torch.nn``, a tensor
-function or a tensor method that is on the lists below. Anything else is refused; a file holds no code.
+function or a tensor method that is on the lists below. Anything else is refused; a file holds no code. What a file can do is
+ask for more memory than there is, when the network is run.
 
 A sparse tensor NAME of the file, of n entries in row-major order, is two: ``NAME.bitmap``, uint8 [ceil(n / 8)], one bit
 per entry, the first in the lowest bit of a byte; and ``NAME.values``, the entries whose bit is set. The others are 0.
@@ -23,10 +24,15 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 FORMAT, VERSION = "prune-search-architecture", 1
+LARGEST, MOST_TIMES, LONGEST = (
+    2**63 - 1,
+    16,
+    10_000,
+)  # a whole number, exponents and repeats of lists, a list; our choice
 
 LAYERS = tuple(
     """AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d
@@ -159,6 +165,20 @@ def _check(step: Step, layers: dict, tensors: dict) -> None:
         raise Refused(f"step {step.name!r}: of a tensor's attributes only {', '.join(ATTRIBUTES)} may be read")
 
 
+def _check_plain(step: Step, args: tuple) -> None:
+    """Arithmetic without tensors, which is about sizes, must neither fill the memory nor go on for ever."""
+    if any(isinstance(arg, Tensor) for arg in args):
+        return
+    numbers = all(isinstance(arg, (bool, int, float)) for arg in args)
+    sequences = step.target in ("operator.add", "operator.getitem", "operator.eq", "operator.ne")
+    times = step.target == "operator.mul" and any(isinstance(arg, int) and arg <= MOST_TIMES for arg in args)
+    power = step.target == "operator.pow" and numbers and any(abs(arg) > MOST_TIMES for arg in args[1:])
+    if power or not (numbers or sequences or times):
+        raise Refused(
+            f"step {step.name!r}: {step.target} is not allowed of {', '.join(type(arg).__name__ for arg in args)}"
+        )
+
+
 def _steps(nodes: list[dict], layers: dict, tensors: dict) -> list[Step]:
     steps: list[Step] = []
     known: set[str] = set()
@@ -204,24 +224,24 @@ class Network(nn.Module):
 
     def __init__(self, architecture: dict, weights: dict[str, Tensor]) -> None:
         super().__init__()
-        if architecture.get("format") != FORMAT or architecture.get("version") != VERSION:
+        if not isinstance(architecture, dict) or (architecture.get("format"), architecture.get("version")) != (
+            FORMAT,
+            VERSION,
+        ):
             raise Refused(f"not a {FORMAT} of version {VERSION}; made by a newer prune-search?")
         layers, tensors = architecture["layers"], architecture["tensors"]
         self._steps = _steps(architecture["nodes"], layers, tensors)
-        try:
-            for name, description in layers.items():
-                owner, last = _owner(self, name)
-                owner.add_module(last, _layer(name, description))
-            for name, kind in tensors.items():
-                owner, last = _owner(self, name)
-                if last in owner._parameters or last in owner._buffers:
-                    continue  # it belongs to a layer
-                if kind == "parameter":
-                    owner.register_parameter(last, nn.Parameter(weights[name]))
-                else:
-                    owner.register_buffer(last, weights[name])
-        except (KeyError, TypeError) as error:
-            raise Refused(f"{name!r} cannot be built: {error}") from error
+        for name, description in layers.items():
+            owner, last = _owner(self, name)
+            owner.add_module(last, _layer(name, description))
+        for name, kind in tensors.items():
+            owner, last = _owner(self, name)
+            if last in owner._parameters or last in owner._buffers:
+                continue  # it belongs to a layer
+            if kind == "parameter":
+                owner.register_parameter(last, nn.Parameter(weights[name]))
+            else:
+                owner.register_buffer(last, weights[name])
 
     def forward(self, inputs: Tensor) -> Tensor:
         results: dict = {}
@@ -241,7 +261,16 @@ class Network(nn.Module):
                 value = getattr(args[0], args[1] if step.target == "getattr" else step.target)
                 value = value if step.target == "getattr" else value(*args[1:], **kwargs)
             else:
+                if step.target.startswith("operator."):
+                    _check_plain(step, args)
                 value = FUNCTIONS[step.target](*args, **kwargs)
+            if (
+                isinstance(value, int)
+                and abs(value) > LARGEST
+                or isinstance(value, (tuple, list, str))
+                and len(value) > LONGEST
+            ):
+                raise Refused(f"step {step.name!r}: {step.target} gives more than a network needs")
             results[step.name] = value
             for name in step.frees:
                 del results[name]
@@ -251,11 +280,15 @@ def build(architecture: dict, weights: dict[str, Tensor]) -> nn.Module:
     """The network that an architecture record describes, with its weights, in eval mode.
 
     Raises:
-        Refused: the record names something that is not on the lists of this file.
-        RuntimeError: weights are missing, left over or of another shape.
+        Refused: the record names something that is not on the lists of this file, is no record, or has other weights.
     """
-    network = Network(architecture, weights)
-    network.load_state_dict(weights, strict=True, assign=True)
+    try:
+        network = Network(architecture, weights)
+        network.load_state_dict(weights, strict=True, assign=True)
+    except Refused:
+        raise
+    except Exception as error:  # a record is data from anywhere: whatever it breaks, it is no network
+        raise Refused(f"no network can be built of this ({type(error).__name__}: {error})") from error
     return network.eval()
 
 
@@ -263,14 +296,17 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file by name, on the CPU, bit for bit as encoded; sparse ones in full.
 
     Raises:
-        ValueError: bitmap, values and shape of a sparse tensor do not fit together.
+        ValueError: it is no safetensors file; or bitmap, values and shape of a sparse tensor do not fit together.
     """
-    with safe_open(path, framework="pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        metadata = (file.metadata() or {}).get("sparse", "{}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = (file.metadata() or {}).get("sparse", "{}")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no safetensors file: {error}") from error
     try:
         shapes = dict(json.loads(metadata))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"the metadata 'sparse' is no JSON object of shapes: {metadata[:80]!r}") from error
     for name, shape in shapes.items():
         if name in tensors:
@@ -308,7 +344,10 @@ def load(folder: str | Path) -> nn.Module:
         ValueError: a file is not what :func:`build` or :func:`read_tensors` takes.
     """
     folder = Path(folder)
-    architecture = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
+    try:
+        architecture = json.loads((folder / "architecture.json").read_text(encoding="utf-8"))
+    except RecursionError:
+        raise Refused(f"{folder / 'architecture.json'} is nested too deeply") from None
     return build(architecture, read_tensors(folder / "model.safetensors"))
 
 

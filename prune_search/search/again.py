@@ -11,11 +11,11 @@ from pathlib import Path
 
 from prune_search.cost.metrics import MEASURED, Report
 from prune_search.search import execution, kept
+from prune_search.search.environment import code, versions
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout
 from prune_search.search.mlflow import local_weights, tracking_uri
 from prune_search.search.results import Record
-from prune_search.search.versions import versions
 from prune_search.spec import Spec
 from prune_search.training.files import CHECKPOINT, read_reports
 from prune_search.training.remote import pull, remove
@@ -44,7 +44,8 @@ class Again:
         epochs: How many the second run reported.
         reason: Why a trial without any report had failed; empty for others.
         differences: What came out otherwise, in the order of epochs.
-        versions: Packages whose version has changed since the search was started: then, now.
+        versions: Packages whose version, and code of the user's whose commit or digest has changed since the search was
+            started: then, now.
     """
 
     trial: int
@@ -90,15 +91,17 @@ def rerun(
             stop=lambda: False,
             prepare=local_weights(tracking_uri(layout, spec)),
         )
-    started = json.loads(layout.origin.read_text())["versions"]
-    now = versions(*(name for name in started if name != "python"))
+    origin = json.loads(layout.origin.read_text())
+    started = {**origin["versions"], **origin.get("code", {})}
+    packages = [name for name in origin["versions"] if name != "python"]
+    now = {**versions(*packages), **code(Path(origin["roots"][0]), spec.own_modules())}
     again = Again(
         record.number,
         source.ended,
         len(source.reports),
         "" if before else record.reason,
         tuple(_differences(before, source.reports)),
-        {name: (started[name], now[name]) for name in started if started[name] != now[name]},
+        {name: (was, now.get(name, "gone")) for name, was in started.items() if was != now.get(name)},
     )
     if again.matched:
         _keep(folder, url, layout, record.number)

@@ -20,15 +20,16 @@ from prune_search.errors import UserError
 from prune_search.search import closing, execution, kept
 from prune_search.search import layout as layouts
 from prune_search.search.asking.first import first_trials
+from prune_search.search.environment import code, machine, versions
 from prune_search.search.jobs import Ended, Job
 from prune_search.search.layers import write_layers
+from prune_search.search.logs import logging_to
 from prune_search.search.mlflow import delete, local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress, shown
 from prune_search.search.results import TEST_ACCURACY, Found, Record, read
 from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
 from prune_search.search.tally import Tally
-from prune_search.search.versions import versions
 from prune_search.spec import Spec, load_spec
 from prune_search.tracking import Tracker
 from prune_search.training.files import read_reports
@@ -68,8 +69,13 @@ class Search:
             self.layout.folder.rmdir()
             raise
         self.layout.space.write_text(self.spec.to_yaml())
-        roots = [str(root) for root in self.spec.roots]
-        origin = {"roots": roots, "versions": versions(*PACKAGES), "platform": platform.platform()}
+        origin = {
+            "roots": [str(root) for root in self.spec.roots],
+            "versions": versions(*PACKAGES),
+            "platform": platform.platform(),
+            "machine": machine(),
+            "code": code(self.spec.roots[0], self.spec.own_modules()),
+        }
         layouts.write_json(self.layout.origin, origin)
         layouts.write_json(self.layout.first, first)
         self._prepare(address, new=True)
@@ -133,7 +139,7 @@ class Search:
     def _driven(self, view: AbstractContextManager | None) -> Found:
         with (
             self.layout.driver(),
-            _logging(self.layout.log, self.progress),
+            logging_to(self.layout.log, self.progress),
             _interrupts(self._stop),
             view or nullcontext(),
         ):
@@ -159,7 +165,7 @@ class Search:
         spec, progress = self.spec, self.progress
         share, slots = execution.resources(spec.resources, self.address)
         tracker.start_search(
-            _settings(spec), {}, f"Search {self.layout.name} over {len(spec.parameters())} parameters."
+            _settings(spec), self._commit(), f"Search {self.layout.name} over {len(spec.parameters())} parameters."
         )
         self._storage = open_storage(self.layout, spec.search.storage)
         slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency
@@ -225,6 +231,11 @@ class Search:
     @property
     def _asked_to_stop(self) -> bool:
         return self.interrupted or self.layout.stop.exists()
+
+    def _commit(self) -> dict[str, str]:
+        """The tag by which MLflow shows a run's source."""
+        commit = json.loads(self.layout.origin.read_text()).get("code", {}).get("git commit")
+        return {"mlflow.source.git.commit": commit.split()[0]} if commit else {}
 
     def _stages(self) -> dict[str, object] | None:
         """Where trials find epochs of others; nowhere if they keep their files at a URL, or several workers train one."""
@@ -358,38 +369,6 @@ def _settings(spec: Spec) -> dict[str, str]:
 
 def _named_metrics(spec: Spec) -> set[str]:
     return set(spec.objectives).union(*(condition.names() for condition in spec.constraints))
-
-
-@contextmanager
-def _logging(path: Path, progress: Progress) -> Iterator[None]:
-    """Our own, Optuna's, Ray's and MLflow's messages go to the search's log file, our warnings to those who watch, too."""
-    handler, watched = logging.FileHandler(path), _Watched(progress)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    loggers = [logging.getLogger(name) for name in ("prune_search", "optuna", "ray", "mlflow")]
-    for logger in loggers:
-        logger.addHandler(handler)
-        logger.propagate = False
-    log.addHandler(watched)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(watched)
-        for logger in loggers:
-            logger.removeHandler(handler)
-            logger.propagate = True
-        handler.close()
-
-
-class _Watched(logging.Handler):
-    """Shows warnings in a :class:`Progress`."""
-
-    def __init__(self, progress: Progress) -> None:
-        super().__init__(logging.WARNING)
-        self._progress = progress
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._progress.warn(record.getMessage())
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from prune_search.errors import UserError, nearest
 from prune_search.spec import Spec, load_spec
 
 LEAST_FREE = 100_000_000  # bytes; our choice
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NAME = re.compile(r"(?!mlflow\.db|artifacts$)[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,8 @@ def new(runs: Path, name: str) -> Layout:
     """
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{name!r} cannot name a search. Allowed: up to 100 letters, digits, '.', '_' and '-', not starting with a sign."
+            f"{name!r} cannot name a search. Allowed: up to 100 letters, digits, '.', '_' and '-', not starting with a sign; "
+            "mlflow.db and artifacts are MLflow's."
         )
     layout = Layout(runs.resolve(), name)
     disk = next(place for place in layout.folder.parents if place.exists())

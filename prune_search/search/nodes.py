@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.errors import UserError
-from prune_search.search.versions import versions
+from prune_search.search.environment import versions
 from prune_search.tracking import redacted
 from prune_search.training import remote
 

@@ -6,15 +6,16 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isnan, ulp
+from math import inf, isinf, isnan, ulp
 
 from prune_search.cost.metrics import METRICS
 from prune_search.errors import UserError, nearest
 
 _TOKEN = re.compile(
-    r"\s*(?:(?P<number>[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])|(?P<op>>=|<=|==|>|<)"
+    r"\s*(?:(?P<number>[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![\w.])|(?P<op>>=|<=|==|>|<)"
     r"|(?P<paren>[()])|(?P<word>[A-Za-z_]\w*))"
 )
+_DEEPEST = 50  # parentheses; our choice
 _HOW = 'Write <metric> <comparison> <number>, as in "accuracy >= 0.97 and params < 2e4". Allowed: >= <= > < ==.'
 
 
@@ -130,7 +131,7 @@ class _Parser:
     def __init__(self, text: str, names: Collection[str]) -> None:
         self.text, self.names = text, names
         self.tokens = [*self._tokens(), ("end", "", len(text))]
-        self.at = 0
+        self.at = self.open = 0
 
     def _tokens(self) -> Iterator[tuple[str, str, int]]:
         position, stop = 0, len(self.text.rstrip())
@@ -173,15 +174,23 @@ class _Parser:
 
     def atom(self) -> Condition:
         if self._take("paren", "("):
+            self.open += 1
+            if self.open > _DEEPEST:
+                raise UserError(f"Condition '{self.text}': more than {_DEEPEST} parentheses in one another. {_HOW}")
             condition = self.either()
             self._need("paren", ")")
+            self.open -= 1
             return condition
         metric = self._need("word")
         _known(metric, self.names)
         return self.comparison(metric)
 
     def comparison(self, metric: str) -> Comparison:
-        return Comparison(metric, self._need("op"), float(self._need("number")))
+        op, position = self._need("op"), self.tokens[self.at][2]
+        threshold = float(self._need("number"))
+        if isinf(threshold):
+            raise self._error(position)
+        return Comparison(metric, op, threshold)
 
     def end(self) -> None:
         self._need("end")

@@ -20,12 +20,24 @@ _FLOAT = re.compile(
     r"^(?:[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
 )
 _TAG = "tag:yaml.org,2002:"
+LONGEST, DEEPEST, LARGEST = 1_000_000, 64, 2**63 - 1  # characters, levels, a whole number; our choice
+WEIGHT = 10  # characters that a value counts as at least
+TOO_DEEP = f"more than {DEEPEST} levels of lists and mappings. Write it flatter."
 
 
 class _Loader(yaml.SafeLoader):
     """YAML 1.2's scalars: ``1e-4`` is a number; ``on``, ``no``, ``1:30`` and dates are text."""
 
     yaml_implicit_resolvers: dict = {}
+    level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node | None:
+        self.level += 1
+        if self.level > DEEPEST + 1:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.level -= 1
+        return node
 
 
 class _Dumper(yaml.SafeDumper):
@@ -106,17 +118,17 @@ def parse_document(text: str, name: str) -> Document:
     node = _compose(text, name)
     if node is None:
         raise UserError(f"{name}:1: the file is empty. Write at least model, training, recipe and objectives.")
-    places: dict[KeyPath, str] = {(): f"{name}:{node.start_mark.line + 1}"}
-    tree = _build(node, (), name, places, ())
+    builder = _Builder(name, {(): f"{name}:{node.start_mark.line + 1}"})
+    tree = builder.build(node, ())
     if not isinstance(tree, dict):
-        raise UserError(f"{places[()]}: the file must be a mapping of keys to values, got {tree!r}.")
-    return Document(name, text, tree, places)
+        raise UserError(f"{builder.places[()]}: the file must be a mapping of keys to values, got {tree!r}.")
+    return Document(name, text, tree, builder.places)
 
 
 def parse_value(text: str, name: str) -> object:
     """One YAML value, as in ``--set key=value``; ``name`` stands in errors."""
     node = _compose(text, name)
-    return None if node is None else _build(node, (), name, {(): name}, ())
+    return None if node is None else _Builder(name, {(): name}).build(node, ())
 
 
 def dump(tree: Mapping[str, object]) -> str:
@@ -124,7 +136,15 @@ def dump(tree: Mapping[str, object]) -> str:
     return yaml.dump(tree, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def depth(value: object) -> int:
+    """How many lists and mappings lie in one another; 0 of a scalar."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if items is None else 1 + max(map(depth, items), default=0)
+
+
 def _compose(text: str, name: str) -> yaml.Node | None:
+    if len(text) > LONGEST:
+        raise UserError(f"{name}: {len(text):,} characters. Allowed: {LONGEST:,}; a search space is a page or two.")
     try:
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -134,54 +154,87 @@ def _compose(text: str, name: str) -> yaml.Node | None:
         raise UserError(f"{name}:{line}: not valid YAML at column {column}: {problem}.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{name}:1: not valid YAML: {error}.") from None
+    except RecursionError:
+        raise UserError(f"{name}:1: {TOO_DEEP}") from None
 
 
-def _build(node: yaml.Node, path: KeyPath, name: str, places: dict[KeyPath, str], above: tuple) -> object:
-    here = f"{name}:{node.start_mark.line + 1}: {'.'.join(path)}"
-    if node in above:
-        raise UserError(f"{here}: this anchor holds itself. Write the value out.")
-    if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
-        return _build_mapping(node, path, name, places, (*above, node))
-    if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
-        items = []
-        for index, item in enumerate(node.value):
-            places[(*path, str(index))] = f"{name}:{item.start_mark.line + 1}"
-            items.append(_build(item, (*path, str(index)), name, places, (*above, node)))
-        return items
-    if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
+class _Builder:
+    """Plain values of nodes, and the place of each; anchors are written out, which must come to an end."""
+
+    def __init__(self, name: str, places: dict[KeyPath, str]):
+        self.places = places
+        self._name, self._above, self._left = name, [], LONGEST
+
+    def build(self, node: yaml.Node, path: KeyPath) -> object:
+        here = f"{self._name}:{node.start_mark.line + 1}: {'.'.join(path)}"
+        if node in self._above:
+            raise UserError(f"{here}: this anchor holds itself. Write the value out.")
+        if len(self._above) > DEEPEST:
+            raise UserError(f"{here}: {TOO_DEEP}")
+        self._left -= WEIGHT if isinstance(node, yaml.CollectionNode) else WEIGHT + len(node.value)
+        if self._left < 0:
+            raise UserError(f"{here}: with its anchors written out, the file is far too long for a search space.")
+        self._above.append(node)
         try:
-            return _SCALARS[node.tag](node.value)
+            if isinstance(node, yaml.MappingNode) and node.tag == _TAG + "map":
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode) and node.tag == _TAG + "seq":
+                return [self._item(item, (*path, str(index))) for index, item in enumerate(node.value)]
+            if isinstance(node, yaml.ScalarNode) and node.tag in _SCALARS:
+                return self._scalar(node, here)
+        finally:
+            self._above.pop()
+        raise UserError(
+            f"{here}: the tag {node.tag!r} is not allowed. Write text, numbers, true/false, lists or mappings."
+        )
+
+    def _item(self, node: yaml.Node, path: KeyPath) -> object:
+        self.places[path] = f"{self._name}:{node.start_mark.line + 1}"
+        return self.build(node, path)
+
+    def _scalar(self, node: yaml.ScalarNode, here: str) -> object:
+        try:
+            value = _SCALARS[node.tag](node.value)
         except ValueError:
             raise UserError(f"{here}: {node.value!r} is not a {node.tag.removeprefix(_TAG)}.") from None
-    raise UserError(f"{here}: the tag {node.tag!r} is not allowed. Write text, numbers, true/false, lists or mappings.")
+        if type(value) is int and not -LARGEST - 1 <= value <= LARGEST:
+            raise UserError(f"{here}: got {node.value}. Allowed: whole numbers of 64 bits, up to {LARGEST}.")
+        return value
 
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, object]:
+        tree: dict[str, object] = {}
+        first: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise UserError(
+                    f"{self._name}:{line}: {'.'.join(path)}: a key must be one word, got a list or a mapping."
+                )
+            if key.tag == _TAG + "merge":
+                self._merge(value, path, line, tree)
+                continue
+            word = key.value
+            if word in first:
+                raise UserError(
+                    f"{self._name}:{line}: {'.'.join((*path, word))}: the key '{word}' stands here twice, "
+                    f"first on line {first[word]}. Keep one."
+                )
+            first[word] = line
+            self.places[(*path, word)] = f"{self._name}:{line}"
+            tree[word] = self.build(value, (*path, word))
+        return tree
 
-def _build_mapping(node, path: KeyPath, name: str, places: dict[KeyPath, str], above: tuple) -> dict[str, object]:
-    tree: dict[str, object] = {}
-    first: dict[str, int] = {}
-    for key, value in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise UserError(f"{name}:{line}: {'.'.join(path)}: a key must be one word, got a list or a mapping.")
-        if key.tag == _TAG + "merge":
-            for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                inherited = _build(merged, path, name, {**places}, above)
-                if not isinstance(inherited, dict):
-                    raise UserError(f"{name}:{line}: {'.'.join(path)}: << wants a mapping, got {inherited!r}.")
-                for word, item in inherited.items():
-                    tree.setdefault(word, item)
-                    places.setdefault((*path, word), f"{name}:{line}")
-            continue
-        word = key.value
-        if word in first:
-            raise UserError(
-                f"{name}:{line}: {'.'.join((*path, word))}: the key '{word}' stands here twice, "
-                f"first on line {first[word]}. Keep one."
-            )
-        first[word] = line
-        places[(*path, word)] = f"{name}:{line}"
-        tree[word] = _build(value, (*path, word), name, places, above)
-    return tree
+    def _merge(self, value: yaml.Node, path: KeyPath, line: int, tree: dict[str, object]) -> None:
+        """What ``<<`` names, where ``tree`` has no key of that name."""
+        for merged in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            known, self.places = self.places, {**self.places}
+            inherited = self.build(merged, path)
+            self.places = known
+            if not isinstance(inherited, dict):
+                raise UserError(f"{self._name}:{line}: {'.'.join(path)}: << wants a mapping, got {inherited!r}.")
+            for word, item in inherited.items():
+                tree.setdefault(word, item)
+                self.places.setdefault((*path, word), f"{self._name}:{line}")
 
 
 def _neighbours(path: Path) -> str:

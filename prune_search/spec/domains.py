@@ -13,6 +13,7 @@ from prune_search.spec.document import Document, KeyPath
 
 Scalar = str | int | float | bool | None
 RANGE_KEYS = ("low", "high", "log", "step")
+MOST_STEPS = 1_000_000  # of a range of real numbers; our choice
 
 
 def _check_range(low: float, high: float, log: bool, step: float | None) -> None:
@@ -24,6 +25,8 @@ def _check_range(low: float, high: float, log: bool, step: float | None) -> None
         raise ValueError(f"step {step}. Allowed: step > 0.")
     if log and step is not None:
         raise ValueError(f"log: true with step {step}. Allowed: one of the two.")
+    if math.isinf(high - low):
+        raise ValueError(f"{low} to {high} is wider than a float can tell. Allowed: low and high nearer to each other.")
 
 
 @dataclass(frozen=True)
@@ -37,16 +40,26 @@ class Float:
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high, self.log, self.step)
+        if self.step is not None and (self.high - self.low) / self.step >= MOST_STEPS:
+            raise ValueError(
+                f"step {self.step} is too small for {self.low} to {self.high}. Allowed: {MOST_STEPS:,} steps."
+            )
 
     def extremes(self) -> tuple[float, ...]:
-        return (float(self.low), float(self.high)) if self.step is None else (self.values()[0], self.values()[-1])
+        return (float(self.low), float(self.high)) if self.step is None else (self._at(0), self._at(self._steps()))
 
     def values(self) -> tuple[float, ...] | None:
         """All members, low first; None where there is no end to them."""
         if self.step is None:
             return (float(self.low),) if self.low == self.high else None
+        return tuple(self._at(index) for index in range(self._steps() + 1))
+
+    def _steps(self) -> int:
         low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
-        return tuple(float(low + index * step) for index in range(int((high - low) / step) + 1))
+        return int((high - low) / step)
+
+    def _at(self, index: int) -> float:
+        return float(Decimal(str(self.low)) + index * Decimal(str(self.step)))
 
     def __contains__(self, value: object) -> bool:
         return _is_number(value) and self.low <= value <= self.high

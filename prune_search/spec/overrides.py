@@ -6,7 +6,7 @@ import copy
 from collections.abc import Sequence
 
 from prune_search.errors import UserError
-from prune_search.spec.document import Document, KeyPath, dump, parse_value
+from prune_search.spec.document import DEEPEST, TOO_DEEP, Document, KeyPath, depth, dump, parse_value
 
 SHORT_FORMS: dict[KeyPath, str] = {
     ("data",): "name",
@@ -26,7 +26,7 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
     ``recipe.removal=never`` turns ``recipe: dyprune`` into ``{preset: dyprune, removal: never}``.
 
     Raises:
-        UserError: No ``=``, an empty key, or a path through something that has no keys.
+        UserError: No ``=``, an empty key, a path through something that has no keys, or far too deep.
     """
     if not overrides:
         return document
@@ -36,7 +36,10 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> Document:
         key, source = key.strip(), f"--set {override}"
         if not equals or not all(key.split(".")):
             raise UserError(f"{source}: got {override!r}. Allowed: key=value, such as training.epochs=5.")
-        path = _set(tree, key, parse_value(text, source), source)
+        value = parse_value(text, source)
+        if key.count(".") + depth(value) >= DEEPEST:
+            raise UserError(f"{source}: {TOO_DEEP}")
+        path = _set(tree, key, value, source)
         for known in [known for known in places if known[: len(path)] == path]:
             del places[known]
         places[path] = source

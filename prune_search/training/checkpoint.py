@@ -13,6 +13,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from prune_search.errors import UserError
+
+
+class Broken(UserError):
+    """A file that :func:`save` did not write, or not to its end."""
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -51,10 +57,21 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, *names: str) -> dict[str, Any]:
-    """Read what :func:`save` wrote, or these parts of it; tensors are on the CPU."""
-    with safe_open(path, framework="pt") as file:
-        items = json.loads(file.metadata()["state"])["$items"]
-        return {key: _join(item, file) for key, item in items if not names or key in names}
+    """Read what :func:`save` wrote, or these parts of it; tensors are on the CPU.
+
+    Raises:
+        Broken: It is something else.
+        OSError: The storage does not give it.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            items = json.loads(file.metadata()["state"])["$items"]
+            return {key: _join(item, file) for key, item in items if not names or key in names}
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise Broken(
+            f"{path} is no checkpoint ({type(error).__name__}: {str(error)[:200]}). Delete it, and train the trial again: "
+            "prune-search rerun NAME --trial N"
+        ) from error
 
 
 def _split(value: Any, path: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -19,7 +19,7 @@ def data_of(config: DataConfig) -> Data:
         augment=config.augment,
         split_seed=config.split_seed,
         size=config.size,
-        **config.options,
+        options=config.options,
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from prune_search.errors import UserError
 from prune_search.training.ranks import SOLO, Ranks
 from prune_search.zoo.data import Data, Split
 
@@ -29,6 +30,20 @@ def logits(model: nn.Module, data: Data, split: Split, batch: int | None = None,
     return torch.cat(outputs) if outputs else torch.empty(0)
 
 
+def cross_entropy(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """torch's, of scores [N, classes]; the mean over the batch.
+
+    Raises:
+        UserError: The model gives no tensor, as some do in training alone.
+    """
+    if not isinstance(outputs, Tensor):
+        raise UserError(
+            f"The model gives a {type(outputs).__name__} in training; a tensor of scores is needed, one for each class. Let it "
+            "return only that, or name a function of your own as training.loss that takes what it gives."
+        )
+    return nn.functional.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
+
+
 def accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
     """Share of images whose largest output is the label's."""
     return (outputs.argmax(1) == labels).double().mean()
@@ -38,7 +53,7 @@ def evaluate(
     model: nn.Module,
     data: Data,
     split: Split,
-    loss: Callable[[Tensor, Tensor], Tensor] = nn.functional.cross_entropy,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     metric: Callable[[Tensor, Tensor], Tensor] = accuracy,
     ranks: Ranks = SOLO,
 ) -> tuple[float, float]:

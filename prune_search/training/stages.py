@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
@@ -127,14 +126,15 @@ def take_over(trial: Trial, path: Path) -> tuple[float, float, float] | None:
     """Put a trial at the end of an epoch: its training loss, validation loss and accuracy; None if the file is broken or gone."""
     try:
         state = checkpoint.load(path, "model", "optimizer", "reports")
-    except (OSError, SafetensorError):
+        model, optimizer, report = state["model"], state["optimizer"], state["reports"][-1]
+        figures = report["train_loss"], report["loss"], report["accuracy"]
+    except (OSError, checkpoint.Broken, LookupError, TypeError):
         path.unlink(missing_ok=True)
         return None
-    trial.model.load_state_dict(state["model"])
-    trial.optimizer.load_state_dict(state["optimizer"])
+    trial.model.load_state_dict(model)
+    trial.optimizer.load_state_dict(optimizer)
     lay_out_state(trial.optimizer)
-    report = state["reports"][-1]
-    return report["train_loss"], report["loss"], report["accuracy"]
+    return figures
 
 
 def digest(*parts: Any) -> str:

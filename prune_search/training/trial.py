@@ -23,9 +23,9 @@ from prune_search.pruning.probe import balanced
 from prune_search.pruning.pruner import Outcome, Pruner
 from prune_search.removal import Plan, apply, check_equal, dead_units, resize, trained_parameters
 from prune_search.spec.config import TrialConfig
-from prune_search.training.evaluation import accuracy, evaluate
+from prune_search.training.evaluation import accuracy, cross_entropy, evaluate
 from prune_search.training.files import CHECKPOINT
-from prune_search.training.optim import build_optimizer, factor, lay_out_state, set_learning_rate
+from prune_search.training.optim import build_optimizer, factor, fusable, lay_out_state, set_learning_rate
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.ranks import SOLO, Ranks
 from prune_search.training.replay import replayed
@@ -82,7 +82,7 @@ class Trial:
         self._replays = replays and on_gpu and ranks.size == 1
         self._synchronized = training.sync_batchnorm and on_gpu
         self._channels_last = not own if last == "auto" else last
-        self.loss = _function(training.loss, nn.functional.cross_entropy)
+        self.loss = _function(training.loss, cross_entropy)
         self.metric = _function(training.metric, accuracy)
         self.example = data.inputs(data.train.images[:EXAMPLES])
         state = self._saver.load() if self._saver else None
@@ -92,7 +92,7 @@ class Trial:
             num_classes=len(data.classes),
             seed=config.seed,
             checkpoint=config.model.checkpoint if state is None else None,
-            **config.model.options,
+            options=config.model.options,
         ).to(self.device)
         check_model(model, data)
         self.positions = trace_positions(model, self.example)
@@ -375,7 +375,8 @@ class Trial:
             model.load_state_dict(state["model"])
         if self._channels_last:
             model.to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(trained_parameters(model), self.config.training.optimizer)
+        settings = self.config.training.optimizer
+        self.optimizer = build_optimizer(trained_parameters(model), settings, fused=fusable(model))
         self.pruner = Pruner(
             model,
             self.config.recipe,

@@ -5,7 +5,9 @@ Torch is imported when the first trial begins, in the process that trains: the d
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 import traceback
 from contextlib import ExitStack
@@ -15,8 +17,10 @@ from typing import Any
 from ray import tune
 
 from prune_search.cost.metrics import Report
-from prune_search.training.files import ERROR, REPORTS, write_reports
+from prune_search.training.files import CHECKPOINT, ERROR, REPORTS, write_reports
 from prune_search.training.remote import FILES, Away, at_hand, push
+
+_logger = logging.getLogger(__name__)
 
 
 class Rank:
@@ -45,6 +49,7 @@ class Rank:
             import torch
 
             from prune_search.spec.config import TrialConfig
+            from prune_search.training.checkpoint import Broken
             from prune_search.training.data import cached_data
             from prune_search.training.ranks import SOLO
             from prune_search.training.stages import Stages
@@ -57,7 +62,8 @@ class Rank:
             kept = at_hand(self._folder, self._url, FILES if ranks.first else ())
             self._folder = self._held.enter_context(kept)
             stages = config.get("stages")
-            self.trial = Trial(
+            begin = functools.partial(
+                Trial,
                 trial_config,
                 cached_data(trial_config.data, device),
                 self._folder,
@@ -68,6 +74,12 @@ class Rank:
                 stages=stages and Stages(Path(stages["folder"]), pruned=stages["pruned"]),
                 behind=lambda folder=self._folder, url=self._url: push(folder, url),
             )
+            try:
+                self.trial = begin()
+            except Broken as error:
+                _logger.warning("It begins anew: %s", error)
+                (self._folder / CHECKPOINT).unlink()
+                self.trial = begin()
         except Exception as error:
             self._error = error
         return bool(self.trial and self.trial.finished)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -108,7 +109,7 @@ def load_data(
     augment: str = "none",
     split_seed: int = 0,
     size: int | None = None,
-    **options: Any,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> Data:
     """Reads and splits a data set; its test part is not touched before :meth:`Data.test`.
 
@@ -140,7 +141,7 @@ def load_data(
             "split_seed": split_seed,
             "size": size,
         }
-        result = call_accepted(load_object(name), name, offered, options)
+        result = call_accepted(load_object(name), name, offered, dict(options))
         if isinstance(result, Data):
             return _checked_sizes(replace(result, name=name, augment=augment), train_size, validation_size)
         source = function.source(name, result)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def build_model(
     seed: int,
     checkpoint: str | Path | None = None,
     resolve: Callable[[str], str | Path] | None = None,
-    **options: Any,
+    options: Mapping[str, Any] = MappingProxyType({}),
 ) -> nn.Module:
     """A network on the CPU, in train mode, that gives [N, num_classes] for inputs [N, *input_shape].
 
@@ -47,7 +48,7 @@ def build_model(
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        model = _build(name, tuple(input_shape), num_classes, options)
+        model = _build(name, tuple(input_shape), num_classes, dict(options))
         if isinstance(model, nn.Module) and any(map(is_lazy, model.parameters())):
             with torch.no_grad(), suppress(Exception):  # check_model says what is wrong
                 model.eval()(torch.zeros(2, *input_shape))

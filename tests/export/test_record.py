@@ -166,9 +166,9 @@ def test_attributes_are_read_of_tensors_only() -> None:
 
 def test_weights_must_fit() -> None:
     architecture, weights = hostile()
-    with pytest.raises(RuntimeError, match="Unexpected key"):
+    with pytest.raises(Refused, match="Unexpected key"):
         build(architecture, weights | {"more": torch.ones(1)})
-    with pytest.raises(RuntimeError, match="size mismatch"):
+    with pytest.raises(Refused, match="size mismatch"):
         build(architecture, weights | {"layer.weight": torch.ones(4, 5)})
 
 

@@ -39,9 +39,9 @@ def test_without_a_test_part_fifteen_percent_are_cut_off(user_module):
 
 def test_the_function_gets_what_it_takes_and_all_options(user_module):
     body = "assert (root, validation_size, k) == ('here', 2, 5); return (x, y), (x, y)"
-    load(user_module, body, "root, validation_size, k=1", k=5)
+    load(user_module, body, "root, validation_size, k=1", options={"k": 5})
     with pytest.raises(UserError, match="unexpected keyword argument 'k'"):
-        load(user_module, "return (x, y), (x, y)", k=5)
+        load(user_module, "return (x, y), (x, y)", options={"k": 5})
 
 
 def test_a_data_of_the_users_own_is_taken_as_it_is(user_module):

@@ -18,8 +18,9 @@ from prune_search.zoo.networks import BUILDERS
 GREY, RGB = (1, 28, 28), (3, 32, 32)
 
 
-def build(name: str, shape: tuple[int, ...] = GREY, classes: int = 10, seed: int = 0, **options) -> nn.Module:
-    return build_model(name, input_shape=shape, num_classes=classes, seed=seed, **options)
+def build(name: str, shape: tuple[int, ...] = GREY, classes: int = 10, seed: int = 0, **changes) -> nn.Module:
+    known = {key: changes.pop(key) for key in ("checkpoint", "resolve") if key in changes}
+    return build_model(name, input_shape=shape, num_classes=classes, seed=seed, options=changes, **known)
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +221,13 @@ class Pair(nn.Module):
 def test_check_model_says_which_shapes_came(digits, model, said):
     with pytest.raises(UserError, match=said):
         check_model(model(), digits)
+
+
+def test_an_option_may_be_called_like_anything(user_module):
+    name = user_module(
+        "from torch import nn\ndef build(seed, checkpoint, name, num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(784, seed + checkpoint + name), nn.Linear(seed + checkpoint + name, num_classes))\n"
+    )
+    options = {"seed": 1, "checkpoint": 2, "name": 3, "num_classes": 4}
+    model = build_model(f"{name}:build", input_shape=GREY, num_classes=10, seed=0, options=options)
+    assert model[1].out_features == 6 and model[2].out_features == 4

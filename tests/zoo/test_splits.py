@@ -86,7 +86,7 @@ def test_inputs_leave_float_images_as_they_were():
         ({"train_size": None, "validation_size": None}, "Set validation_size"),
         ({"augment": "flop"}, "Did you mean 'flip'. Allowed: none, flip, crop, crop\\+flip"),
         ({"size": 32}, "leave 'size' out"),
-        ({"colour": True}, "data.colour is unknown"),
+        ({"options": {"colour": True}}, "data.colour is unknown"),
     ],
 )
 def test_wrong_sizes_and_options(sizes, said):

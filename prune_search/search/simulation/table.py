@@ -8,7 +8,9 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import pydantic
 
 from prune_search.cost.metrics import Report
 from prune_search.errors import UserError, nearest
@@ -16,6 +18,7 @@ from prune_search.pareto import default_reference
 from prune_search.search.layout import Layout
 from prune_search.search.results import Found, dense_metrics, tells_dense
 from prune_search.spec import Spec, load_spec
+from prune_search.tracking import redacted
 from prune_search.training.files import read_reports
 
 META = b"prune_search"
@@ -96,7 +99,7 @@ def record(layout: Layout, spec: Spec, found: Found) -> Path:
     origin = json.loads(layout.origin.read_text())
     dense = next(dense_metrics(report) for reports in curves.values() for report in reports if tells_dense(report))
     meta = {
-        "space": spec.to_yaml(),
+        "space": redacted(spec.to_yaml()),
         "reference": default_reference(spec.objectives, dense),
         "origin": {"versions": origin["versions"], "platform": origin["platform"]},
         "trials": [
@@ -131,25 +134,56 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Table:
     Raises:
         UserError: There is no such file, it is no table of ours, or an override changes what was recorded.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     how = "Record one with: prune-search run SPACE.yaml --record"
     if not path.is_file():
         raise UserError(f"there is no table {path}. {how}")
     try:
-        table = pq.read_table(path)
-        meta = json.loads((table.schema.metadata or {})[META])
-    except (pa.ArrowInvalid, KeyError) as error:
-        raise UserError(f"{path} is no table of recorded trials ({type(error).__name__}). {how}") from None
+        meta, curves = _read(path)
+    except (
+        pydantic.ValidationError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        MemoryError,
+        NotImplementedError,
+    ) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is no table of recorded trials ({type(error).__name__}: {reason}). {how}") from None
+    entries = tuple(Entry(t.params, t.state, t.reason, tuple(curves.get(t.trial, ()))) for t in meta.trials)
+    spec = _spec(meta.space, overrides)
+    if meta.reference.keys() != spec.objectives.keys():
+        raise UserError(f"{path} is no table of recorded trials (its reference is of other objectives). {how}")
+    return Table(spec, entries, meta.reference, meta.origin)
+
+
+class _Trial(pydantic.BaseModel, strict=True):
+    trial: int
+    params: dict[str, str | int | float | bool | None]
+    state: Literal["completed", "infeasible", "failed"]
+    reason: str
+
+
+class _Meta(pydantic.BaseModel, strict=True):
+    """What stands in a table's metadata."""
+
+    space: str
+    reference: dict[str, pydantic.FiniteFloat]
+    origin: dict[str, Any]
+    trials: list[_Trial] = pydantic.Field(min_length=1)
+
+
+def _read(path: Path) -> tuple[_Meta, dict[int, list[Report]]]:
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    meta = _Meta.model_validate_json((table.schema.metadata or {})[META])
     curves: dict[int, list[Report]] = {}
     for row in table.to_pylist():
+        if not all(isinstance(value, (int, float)) or value is None for value in row.values()):
+            raise TypeError("a report holds numbers only")
         curves.setdefault(row.pop("trial"), []).append(Report(**row))
-    entries = tuple(
-        Entry(trial["params"], trial["state"], trial["reason"], tuple(curves.get(trial["trial"], ())))
-        for trial in meta["trials"]
-    )
-    return Table(_spec(meta["space"], overrides), entries, meta["reference"], meta["origin"])
+    return meta, curves
 
 
 def _spec(text: str, overrides: Sequence[str]) -> Spec:

@@ -1,6 +1,6 @@
 import platform
 
-from prune_search.search.versions import versions
+from prune_search.search.environment import versions
 
 
 def test_a_package_that_is_not_installed_is_named_as_such():
