@@ -68,15 +68,18 @@ def check(found, expected, engine):
         assert torch.allclose(found[name], expected[name], rtol=1e-8, atol=1e-12 * float(expected[name].abs().max()))
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("net", NETS)
-def test_snip_is_the_gradient_of_explicit_masks(net):
+def test_snip_is_the_gradient_of_explicit_masks(net, frozen):
     engine, batch = pruned(net, "snip")
+    engine.model.requires_grad_(not frozen)
     found = engine.recipe.score.score(engine._context(), {})
     model, weights = engine.model.eval(), engine._context().weights()
     loss = loss_of(model, batch)
     gates = {name: torch.ones_like(weight) for name, weight in weights.items()}
     expected = grad(lambda gates: loss({name: weights[name] * gates[name] for name in weights}))(gates)
     check(found, {name: value.abs() for name, value in expected.items()}, engine)
+    assert all(parameter.requires_grad != frozen for parameter in engine.model.parameters())
 
 
 @pytest.mark.parametrize("net", NETS)

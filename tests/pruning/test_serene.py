@@ -177,3 +177,13 @@ def test_as_a_score():
     rows = engine.masks["2.weight"].any(1)
     assert 0 < rows.sum() < 12
     assert expected[rows].min() >= expected[~rows].max()
+
+
+@pytest.mark.parametrize("variant", ["full", "lower-bound", "local"])
+def test_frozen_layers_are_as_sensitive_as_others(variant):
+    model = small_net()
+    expected = sensitivity(model, probe(small_net), variant=variant)[0]
+    found = sensitivity(model.requires_grad_(False), probe(small_net), variant=variant)[0]
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) and value.any() for name, value in expected.items())
+    assert not any(parameter.requires_grad for parameter in model.parameters())

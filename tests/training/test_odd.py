@@ -18,7 +18,9 @@ RECIPES = [
     "activation-density",
     "lobster",
     "rigl",
-    "infcop-if",
+    "infcop-gf",
+    {"preset": "snip", "floor": 0.05},
+    "serene",
     {"preset": "magnitude", "granularity": "channel", "removal": "at-events", "backward": "neq"},
 ]
 CHANNELS = (RECIPES[1], RECIPES[-1])

@@ -99,6 +99,8 @@ def _outputs(context: Context) -> Iterator[dict[str, list[Tensor]]]:
 
     def watch(name: str, layer: nn.Module) -> None:
         def note(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+            if not output.requires_grad:  # of frozen layers; the network's answer depends on it all the same
+                output = output.detach().requires_grad_()
             outputs.setdefault(name, []).append(output)
             return output.clone()  # an activation in place must not overwrite it
 

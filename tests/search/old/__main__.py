@@ -24,7 +24,7 @@ SPACE = """\
 name: old
 data: {name: digits, train_size: 200, validation_size: 100}
 model: lenet-300-100
-training: {epochs: 12, batch_size: 50, optimizer: {name: sgd, lr: {low: 0.05, high: 0.2, log: true}, momentum: 0.0}}
+training: {epochs: 30, batch_size: 50, optimizer: {name: sgd, lr: {low: 0.05, high: 0.2, log: true}, momentum: 0.0}}
 recipe: {choices: {magnitude: {schedule: {one-shot: {final_sparsity: {low: 0.9, high: 0.99}}}, dense_epochs: 1}, random: {}}}
 objectives: {accuracy: maximize, params: minimize}
 search: {trials: 6, concurrency: 1, early_stopping: {name: moasha, reduction: 2}}
