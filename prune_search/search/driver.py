@@ -31,7 +31,7 @@ from prune_search.search.source import StudySource, ended_of, job_of
 from prune_search.search.storage import open_storage
 from prune_search.search.tally import Tally
 from prune_search.spec import Spec, load_spec
-from prune_search.tracking import Tracker
+from prune_search.tracking import Tracker, redacted
 from prune_search.training.files import read_reports
 
 PACKAGES = ("prune-search", "torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
@@ -68,7 +68,9 @@ class Search:
         except UserError:
             self.layout.folder.rmdir()
             raise
-        self.layout.space.write_text(self.spec.to_yaml())
+        text = self.spec.to_yaml()
+        self.layout.space.touch(0o600 if redacted(text) != text else 0o666)  # it may hold passwords
+        self.layout.space.write_text(text)
         origin = {
             "roots": [str(root) for root in self.spec.roots],
             "versions": versions(*PACKAGES),

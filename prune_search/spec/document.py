@@ -21,7 +21,7 @@ _FLOAT = re.compile(
 )
 _TAG = "tag:yaml.org,2002:"
 LONGEST, DEEPEST, LARGEST = 1_000_000, 64, 2**63 - 1  # characters, levels, a whole number; our choice
-WEIGHT = 10  # characters that a value counts as at least
+WEIGHT = 50  # characters that a value counts as at least
 TOO_DEEP = f"more than {DEEPEST} levels of lists and mappings. Write it flatter."
 
 

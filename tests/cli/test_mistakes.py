@@ -11,6 +11,8 @@ BROKEN = {
     "wrong type": (("epochs: 5", "epochs: five"), "training.epochs", ["'five'", "whole number"]),
     "low above high": (("low: 0.02, high: 0.2", "low: 0.2, high: 0.02"), "training.optimizer.lr", ["0.2", "0.02"]),
     "log of nothing": (("low: 0.02, high: 0.2", "low: 0.0, high: 0.2"), "training.optimizer.lr", ["low 0", "log"]),
+    "too large": (("epochs: 5", "epochs: 99999999999999999999"), "training.epochs", ["64 bits"]),
+    "too fine": (("log: true", "step: 1.0e-12"), "training.optimizer.lr", ["too small", "1,000,000 steps"]),
     "unknown recipe": (("    dyprune:", "    dyprun:"), "recipe.choices.dyprun", ["Did you mean 'dyprune'"]),
     "unreachable path": (("lenet-300-100", "nowhere.models:build"), "model", ["nowhere"]),
     "empty choices": (
@@ -63,6 +65,7 @@ def test_missing_file_names_the_nearest(tmp_path, monkeypatch, capsys):
         (["resume", "../etc"], ["no search is called '../etc'"]),
         (["export", "nothing"], ["no search is called"]),
         (["run", "SPACE", "--name", "../up"], ["'../up' cannot name a search", "letters"]),
+        (["run", "SPACE", "--name", "mlflow.db"], ["'mlflow.db' cannot name a search", "MLflow's"]),
         (["run", "SPACE", "--set", "training.epoch=3"], ["training.epoch", "epochs"]),
         (["run", "SPACE", "--time", "soon"], ["soon", "30m"]),
         (["run", "SPACE", "--trials", "0"], ["trials"]),

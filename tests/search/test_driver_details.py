@@ -85,6 +85,35 @@ def test_a_warning_is_seen_by_those_who_watch(tmp_path, cluster):
     assert search.progress.warning == "the disk is slow"
 
 
+def test_what_a_search_ran_on_is_kept_and_mlflow_knows_the_commit(tmp_path, cluster, tracker, monkeypatch):
+    monkeypatch.setattr(driver, "code", lambda folder, modules: {"git commit": "abc and changes"})
+    search = Search(write(tmp_path, trials=1), runs=tmp_path / "runs", name="s")
+    origin = json.loads(search.layout.origin.read_text())
+    assert origin["machine"]["cores"] >= 1 and origin["versions"]["torch"][0].isdigit()
+    assert origin["code"] == {"git commit": "abc and changes"} and origin["roots"] == [str(tmp_path)]
+    search.run()
+    assert tracker.of("start_search")[0][2] == {"mlflow.source.git.commit": "abc"}
+
+
+def test_a_password_is_for_the_owner_alone_and_not_in_the_log(tmp_path, cluster):
+    def complain(job, options):
+        logging.getLogger("mlflow").error("postgresql://me:word@db is away")
+        try:
+            raise OSError("postgresql://me:word@db refused")
+        except OSError:
+            logging.getLogger("prune_search").exception("it was")
+
+    cluster.before_end = complain
+    plain = Search(write(tmp_path, trials=1), runs=tmp_path / "runs", name="plain")
+    assert plain.layout.space.stat().st_mode & 0o044
+    text = SMALL + 'tracking: {uri: "postgresql://me:word@db/runs"}\n'
+    search = Search(write(tmp_path, text, trials=1), runs=tmp_path / "runs", name="s")
+    assert search.layout.space.stat().st_mode & 0o777 == 0o600 and "me:word@db" in search.layout.space.read_text()
+    search.run()
+    log = search.layout.log.read_text()
+    assert log.count("postgresql://***@db") == 3 - log.count("nothing") and "word" not in log
+
+
 def test_a_new_search_of_which_no_trial_can_begin_is_deleted_and_an_old_one_stays(tmp_path, cluster, monkeypatch):
     cluster.result = lambda job: Ended("failed", "bad_input: no such file.", None)
     search = Search(write(tmp_path, trials=9), runs=tmp_path / "runs", name="s")

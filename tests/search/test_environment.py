@@ -1,6 +1,8 @@
+import os
 import platform
+import subprocess
 
-from prune_search.search.environment import versions
+from prune_search.search.environment import code, machine, versions
 
 
 def test_a_package_that_is_not_installed_is_named_as_such():
@@ -8,3 +10,32 @@ def test_a_package_that_is_not_installed_is_named_as_such():
     assert found.keys() == {"python", "pytest", "no-such-package-anywhere"}
     assert found["python"] == platform.python_version() and found["pytest"][0].isdigit()
     assert found["no-such-package-anywhere"] == "not installed"
+
+
+def test_a_machine_in_figures():
+    found = machine()
+    assert found["cores"] == os.cpu_count() and found["memory_bytes"] > 1e8
+    assert len(found["processor"]) > 3 and isinstance(found["gpus"], list)
+
+
+def test_code_is_told_by_its_commit_and_by_its_bytes(tmp_path):
+    module, package = tmp_path / "mine.py", tmp_path / "pack"
+    package.mkdir()
+    for file, text in ((module, "A = 1\n"), (package / "a.py", "B = 1\n"), (package / "b.py", "")):
+        file.write_text(text)
+    assert code(tmp_path, []) == {}
+    git = lambda *words: (
+        subprocess.run(["git", "-C", tmp_path, *words], check=True, capture_output=True, text=True).stdout
+    )
+    git("init", "-q")
+    git("add", ".")
+    git("-c", "user.name=me", "-c", "user.email=me@here", "commit", "-qm", "first")
+    commit = git("rev-parse", "HEAD").strip()
+    first = code(tmp_path, [module, package])
+    assert first["git commit"] == commit and first.keys() == {"git commit", "mine.py", "pack"}
+    (package / "b.py").write_text("B = 2\n")
+    second = code(tmp_path, [module, package])
+    assert second["git commit"] == f"{commit} and changes"
+    assert second["mine.py"] == first["mine.py"] and second["pack"] != first["pack"]
+    (package / "b.py").rename(package / "c.py")
+    assert code(tmp_path, [package])["pack"] not in (first["pack"], second["pack"])

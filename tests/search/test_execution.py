@@ -1,6 +1,8 @@
 """What a trial holds of a cluster, how many fit, and what a node must offer."""
 
 import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -61,6 +63,16 @@ def test_tunes_memory_of_a_trial_that_has_ended_is_let_go():
     assert len(trial.run_metadata.get_json_state()) < len(before)
 
 
+def stranger(address, home):
+    """What a Ray hears that was not given the token of the one at ``address``."""
+    code = f"from ray._raylet import GcsClient; print(len(GcsClient(address={address!r}).get_all_node_info()))"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    process = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, "HOME": str(home)}, capture_output=True, text=True
+    )
+    return process.stdout + process.stderr
+
+
 def test_workers_of_a_ray_of_our_own_get_threads_and_modules_and_the_driver_keeps_its_environment(
     tmp_path, monkeypatch
 ):
@@ -76,4 +88,5 @@ def test_workers_of_a_ray_of_our_own_get_threads_and_modules_and_the_driver_keep
     with connected(None, 3, [str(tmp_path)]):
         assert ray.get(ray.remote(seen).remote()) == ("3", "3", 42)
         assert os.environ["OMP_NUM_THREADS"] == "1" and "MKL_NUM_THREADS" not in os.environ
+        assert "InvalidAuthToken" in stranger(ray.get_runtime_context().gcs_address, tmp_path)
     assert not ray.is_initialized()

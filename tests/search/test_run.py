@@ -218,13 +218,15 @@ def test_a_trial_that_comes_out_otherwise_is_told_from_its_first_difference_on(t
     true, lines[1]["accuracy"] = lines[1]["accuracy"], 0.125
     reports.write_text("".join(json.dumps(line) + "\n" for line in lines))
     started = json.loads(before[1])
-    origin.write_text(json.dumps({**started, "versions": {**started["versions"], "torch": "1.0"}}))
+    code = {**started["code"], "user_models.py": "0"}
+    origin.write_text(json.dumps({**started, "code": code, "versions": {**started["versions"], "torch": "1.0"}}))
     code, out, _ = command.run(monkeypatch, capsys, *command_line)
     reports.write_text(before[0])
     origin.write_text(before[1])
     said = " ".join(out.split())
     assert code == 1 and "trial 3 did not match" in said and "matched:" not in said
     assert f"epoch 2: accuracy 0.125 then, {true} now versions: torch 1.0 then," in said
+    assert f"user_models.py 0 then, {started['code']['user_models.py']} now" in said
     assert len(read_reports(search.layout.again(3))) == 4  # the second run is there to look at
     code, _, err = command.run(monkeypatch, capsys, "rerun", "workers-2", "--trial", 99, "--runs", search.layout.runs)
     assert code == 2 and "trial 99 does not exist" in err

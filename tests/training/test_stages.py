@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from prune_search.pruning.presets import PRESETS
 from prune_search.spec.config import TrialConfig
+from prune_search.training import checkpoint
 from prune_search.training.data import data_of
 from prune_search.training.stages import Stages, digest
 from prune_search.training.trial import Trial
@@ -168,11 +170,17 @@ def test_who_waits_trains_itself_when_the_first_fails(tmp_path, data):
     assert run(config("dense"), data, tmp_path / "1", stages).trained == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_broken_end_is_trained_again(tmp_path, data):
+@pytest.mark.parametrize("broken", [b"nothing", "no checkpoint", "no reports"])
+def test_a_broken_end_is_trained_again(tmp_path, data, broken):
     stages = Stages(tmp_path / "stages")
     first = run(config("dense"), data, tmp_path / "0", stages)
     kept = sorted(stages.folder.iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    kept[1].write_bytes(b"nothing")
+    if broken == "no checkpoint":
+        save_file({"a": torch.zeros(1)}, kept[1])
+    elif broken == "no reports":
+        checkpoint.save(kept[1], {"model": {}, "optimizer": {}, "reports": []})
+    else:
+        kept[1].write_bytes(broken)
     again = run(config("dense"), data, tmp_path / "1", stages)
     assert again.trained == [2] and same(again, first)
 

@@ -391,6 +391,25 @@ def test_a_worker_reports_every_epoch_and_trains_a_finished_trial_no_further(tmp
     assert again["report"] == last["report"]
 
 
+def test_a_worker_begins_anew_where_a_checkpoint_is_broken(tmp_path, caplog):
+    worker = TrialWorker(work(tmp_path, epochs=3))
+    first = [worker.step(), worker.step()]
+    worker._rank.trial.settle()
+    whole = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
+    worker.reset_config(work(tmp_path, epochs=3))
+    again = worker.step()
+    assert told(again) == told(first[0]) and "no checkpoint" in caplog.text
+    worker._rank.trial.settle()
+    assert len(checkpoint.load(tmp_path / CHECKPOINT)["reports"]) == 1
+
+
+def test_a_broken_checkpoint_is_named(tmp_path, data):
+    (tmp_path / CHECKPOINT).write_bytes(b"what is this")
+    with pytest.raises(checkpoint.Broken, match="is no checkpoint .* rerun NAME --trial N"):
+        Trial(config(), data, tmp_path)
+
+
 def test_a_worker_takes_the_threads_it_is_given(tmp_path):
     before = torch.get_num_threads()
     try:

@@ -21,4 +21,6 @@ class LossSensitivity(Part):
     images: int = hyper(256, low=64, high=1024, log=True, at_least=1)
 
     def score(self, context: Context, state: dict) -> Masks:
-        return {name: value.abs() for name, value in context.measure("gradient", images=self.images, frozen=True).items()}
+        return {
+            name: value.abs() for name, value in context.measure("gradient", images=self.images, frozen=True).items()
+        }
