@@ -14,6 +14,7 @@ from textwrap import indent
 
 from prune_search.cluster.entry import start_or_resume
 from prune_search.spec import Spec
+from prune_search.tracking import redacted
 
 TOKEN = (
     "RAY_AUTH_MODE=token"  # ray start and those who connect must agree: the first turns it on where it finds a token
@@ -99,21 +100,25 @@ srun --ntasks="$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --mi
 
 
 def kuberay(cluster: Cluster) -> str:
-    """For ``kubectl apply``: the search space as a ConfigMap, and a RayJob (KubeRay 1.2 or later)."""
+    """For ``kubectl apply``: a RayJob (KubeRay 1.2 or later), and the search space as a ConfigMap, or a Secret if it has passwords."""
     name = re.sub(r"[^a-z0-9-]+", "-", cluster.name.lower()).strip("-")
     gpu = f"\n                    nvidia.com/gpu: {cluster.gpus}" if cluster.gpus else ""
     command = f"bash -c {shlex.quote(cluster.command('/search/space.yaml'))}"
+    text = cluster.spec.to_yaml().rstrip()
+    secret = redacted(text) != text
+    kind, data = ("Secret", "stringData") if secret else ("ConfigMap", "data")
+    volume = f"secret:\n                secretName: {name}" if secret else f"configMap:\n                name: {name}"
     return f"""# {_title(cluster)}
 #   kubectl apply -f {name}.yaml && kubectl logs -f job/{name}
 # Set the image (it must hold prune-search and Ray {_ray()}) and the claim: a volume that all pods may write (ReadWriteMany).
 # Modules of your own that the search space names belong into the image.
 apiVersion: v1
-kind: ConfigMap
+kind: {kind}
 metadata:
   name: {name}
-data:
+{data}:
   space.yaml: |
-{indent(cluster.spec.to_yaml().rstrip(), "    ")}
+{indent(text, "    ")}
 ---
 apiVersion: ray.io/v1
 kind: RayJob
@@ -149,8 +154,7 @@ spec:
               persistentVolumeClaim:
                 claimName: prune-search
             - name: search
-              configMap:
-                name: {name}
+              {volume}
     workerGroupSpecs:
       - groupName: trials
         replicas: {cluster.nodes}

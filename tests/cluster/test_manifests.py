@@ -108,6 +108,15 @@ def test_a_ray_job_has_the_fields_of_its_documentation(made, tmp_path):
     assert container["resources"]["limits"] == {"cpu": 3, "memory": "12Gi", "nvidia.com/gpu": 2}
 
 
+def test_a_space_with_passwords_is_a_secret(made):
+    text = SMALL + "tracking: {uri: 'postgresql://me:word@db/runs'}\n"
+    secret, job = yaml.safe_load_all(made("kuberay", "--name", "s", text=text))
+    assert secret["kind"] == "Secret" and "me:word@db" in secret["stringData"]["space.yaml"] and "data" not in secret
+    for group in (job["spec"]["rayClusterSpec"]["headGroupSpec"], *job["spec"]["rayClusterSpec"]["workerGroupSpecs"]):
+        volumes = {volume["name"]: volume for volume in group["template"]["spec"]["volumes"]}
+        assert volumes["search"] == {"name": "search", "secret": {"secretName": "s"}}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_search_without_gpus_asks_for_none(made, target):
     text = made(target, text=SMALL + "resources: {gpus_per_worker: 0}\n")
