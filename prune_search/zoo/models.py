@@ -157,7 +157,10 @@ def _load_state(model: nn.Module, name: str, path: Path) -> None:
             f"model.checkpoint {path} does not fit {name}, which has {len(expected)} tensors: {told}. Give "
             "the checkpoint of this model, with the same number of classes and the same options."
         )
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # tensors without values, or of kinds that none turns into another
+        raise UserError(f"model.checkpoint {path} cannot be copied into {name}: {str(error)[:300]}") from error
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
@@ -168,11 +171,12 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(
             f"model.checkpoint {path} cannot be read ({type(error).__name__}: "
-            f"{str(error).splitlines()[0]}). Save the state dict as .safetensors, or with "
+            f"{next(iter(str(error).splitlines()), 'no reason')}). Save the state dict as .safetensors, or with "
             "torch.save(model.state_dict(), ...); pickled code is not loaded."
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+    named = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
         raise UserError(f"model.checkpoint {path} holds no state dict of tensors. Save model.state_dict() alone.")
     return state
 

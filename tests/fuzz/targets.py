@@ -216,6 +216,24 @@ def checkpoint() -> Callable[[bytes], None]:
     return run
 
 
+def weights() -> Callable[[bytes], None]:
+    """``model.checkpoint``; the first byte says which kind of file the others are."""
+    import torch
+
+    from prune_search.zoo import models
+
+    folder, model = Folder(), torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+
+    def run(data: bytes) -> None:
+        path = folder.write("start.pt" if data[:1] == b"p" else "start.safetensors", data[1:])
+        try:
+            models._load_state(model, "the model", path)
+        except UserError as error:
+            told(error)
+
+    return run
+
+
 def table() -> Callable[[bytes], None]:
     from prune_search.search.simulation import table
 
@@ -308,6 +326,7 @@ TARGETS = {
     "architecture": Target(architecture, variation.json_text, (LOADER,)),
     "tensors": Target(tensors, variation.safetensors, (LOADER, "prune_search.cost.encoding")),
     "checkpoint": Target(checkpoint, variation.safetensors, ("prune_search.training.checkpoint",)),
+    "weights": Target(weights, variation.text, ("prune_search.zoo.models", "torch._weights_only_unpickler")),
     "table": Target(table, variation.text, TABLE),
     "table_meta": Target(table_meta, variation.json_text, TABLE),
     "name": Target(name, variation.text, ("prune_search.search.layout",)),
