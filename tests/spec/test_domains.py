@@ -38,6 +38,8 @@ def test_what_is_written_becomes_a_domain(text, domain):
         ("{low: 0, high: 7, log: true}", "k: low 0 with log: true. Allowed: low > 0, or no log."),
         ("{low: 1, high: 7, step: 0}", "k: step 0. Allowed: step > 0."),
         ("{low: 1, high: 7, log: true, step: 2}", "k: log: true with step 2. Allowed: one of the two."),
+        ("{low: -1e308, high: 1e308}", "k: -1e+308 to 1e+308 is wider than a float can tell."),
+        ("{low: 0.0, high: 1.0, step: 1e-6}", "k: step 1e-06 is too small for 0.0 to 1.0. Allowed: 1,000,000 steps."),
         ("{low: 1}", "k: the range has no high."),
         ("{high: 1}", "k: the range has no low."),
         ("{low: 1, high: two}", "k: high is 'two'. Allowed: a finite number."),
