@@ -33,6 +33,8 @@ def test_code_is_told_by_its_commit_and_by_its_bytes(tmp_path):
     commit = git("rev-parse", "HEAD").strip()
     first = code(tmp_path, [module, package])
     assert first["git commit"] == commit and first.keys() == {"git commit", "mine.py", "pack"}
+    (tmp_path / "notes").write_text("nobody runs these")
+    assert code(tmp_path, [])["git commit"] == commit
     (package / "b.py").write_text("B = 2\n")
     second = code(tmp_path, [module, package])
     assert second["git commit"] == f"{commit} and changes"
