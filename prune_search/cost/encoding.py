@@ -88,9 +88,10 @@ def _unpack(name: str, shape: list[int], bitmap: Tensor | None, values: Tensor |
     if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
         raise ValueError(f"the sparse tensor {name!r} has the shape {shape!r}, which is no list of sizes")
     count = math.prod(shape)
-    if bitmap.dtype != torch.uint8 or bitmap.shape != (math.ceil(count / 8),):
+    size = -(-count // 8)
+    if bitmap.dtype != torch.uint8 or bitmap.shape != (size,):
         found = f"{str(bitmap.dtype).removeprefix('torch.')} {list(bitmap.shape)}"
-        raise ValueError(f"the bitmap of {name!r} is {found}; the shape {shape} needs uint8 [{math.ceil(count / 8)}]")
+        raise ValueError(f"the bitmap of {name!r} is {found}; the shape {shape} needs uint8 [{size}]")
     kept = (bitmap[:, None] >> torch.arange(8, dtype=torch.uint8) & 1).view(-1).bool()
     if kept[count:].any():
         raise ValueError(f"the bitmap of {name!r} has bits set after its {count} entries")

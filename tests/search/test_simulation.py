@@ -99,10 +99,16 @@ def test_a_table_reads_back_equal(tmp_path, table):
     assert again.spec.parameters() == table.spec.parameters()
 
 
-def test_a_file_that_is_no_table(tmp_path):
+def test_a_file_that_is_no_table(tmp_path, table):
     (tmp_path / "t.parquet").write_text("no")
     with pytest.raises(UserError, match="is no table of recorded trials"):
         load(tmp_path / "t.parquet")
+    trial = {"trial": 0, "params": {}, "state": "completed", "reason": ""}
+    for reference, trials in (({"accuracy": 0.1}, [trial]), (REFERENCE, []), (REFERENCE, [{**trial, "state": "odd"}])):
+        meta = {"space": table.spec.to_yaml(), "reference": reference, "origin": {}, "trials": trials}
+        write_table(tmp_path / "t.parquet", [(0, table.entries[0].reports[0])], meta)
+        with pytest.raises(UserError, match="is no table of recorded trials"):
+            load(tmp_path / "t.parquet")
 
 
 def test_constraints_can_be_set_and_what_was_recorded_cannot():
