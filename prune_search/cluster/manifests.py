@@ -86,8 +86,8 @@ def slurm(cluster: Cluster) -> str:
 set -euo pipefail
 # source /path/to/venv/bin/activate   # an environment with prune-search, the same on every node
 
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address="$(getent hosts "$head" | awk '{{ print $1; exit }}'):6379"
+head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
+address="$(getent hosts "$head" | awk 'NR == 1 {{ print $1 }}'):6379"
 export RAY_USAGE_STATS_ENABLED=0
 export {TOKEN}                 # nobody else may run code there
 ray get-auth-token --generate > /dev/null  # kept in ~/.ray/auth_token, which every node must see

@@ -159,7 +159,11 @@ def _load_state(model: nn.Module, name: str, path: Path) -> None:
         )
     try:
         model.load_state_dict(state)
-    except (RuntimeError, TypeError, NotImplementedError) as error:  # tensors without values, or of kinds that none turns into another
+    except (
+        RuntimeError,
+        TypeError,
+        NotImplementedError,
+    ) as error:  # tensors without values, or of kinds that none turns into another
         raise UserError(f"model.checkpoint {path} cannot be copied into {name}: {str(error)[:300]}") from error
 
 

@@ -37,7 +37,7 @@ def test_a_slurm_script_is_bash_and_starts_or_resumes_the_search(made, tmp_path)
         "nodes": "3", "ntasks-per-node": "1", "cpus-per-task": "6", "gpus-per-node": "4", "job-name": "big",
     }  # fmt: skip
     played = f"""
-        scontrol() {{ echo first; echo second; }}
+        scontrol() {{ echo first; seq 100000; }}
         getent() {{ echo "10.0.0.7 first"; }}
         ray() {{ echo "$@" > {tmp_path}/token; }}
         srun() {{ printf '%s\\n' "$@"; }}

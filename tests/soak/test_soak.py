@@ -4,8 +4,6 @@ import random
 
 import pytest
 import torch
-from soak import health, spaces
-from soak.networks import build
 
 from prune_search.errors import UserError
 from prune_search.pruning.masking import CollapsedLayer
@@ -15,6 +13,8 @@ from prune_search.spec.config import TrialConfig
 from prune_search.training.data import data_of
 from prune_search.training.outcomes import NonFiniteLoss
 from prune_search.training.trial import Trial
+from soak import health, spaces
+from soak.networks import build
 
 
 @pytest.fixture(scope="module")
