@@ -12,12 +12,12 @@ from typing import Any
 
 from prune_search.export import LOADER, NETWORK
 from prune_search.pareto.charts import Layer
-from prune_search.search.layers import LAYERS
-from prune_search.search.layout import Layout
+from prune_search.search.layers import LAYERS, write_layers
+from prune_search.search.layout import Layout, write_json
 from prune_search.search.report.advice import advise
 from prune_search.search.results import TEST_ACCURACY, Found, Record
 from prune_search.tracking import Tracker
-from prune_search.training.files import CHECKPOINT
+from prune_search.training.files import CHECKPOINT, patiently
 from prune_search.training.remote import at_hand, push
 
 DATA = "data.json"
@@ -65,7 +65,7 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
         trial = Trial(config, data, here, device=device)
         network = trial.removed().to(device)
         try:
-            write_network(network, trial.example, here)
+            patiently(lambda: write_network(network, trial.example, here))
             push(here, url, NETWORK)
         except UserError as error:
             refusal = str(error)
@@ -89,6 +89,12 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
     return Tested(evaluate(network, data, split, trial.loss, trial.metric)[1], layers, about, refusal)
 
 
+def keep(folder: Path, tested: Tested) -> None:
+    """Write what was seen of a trial into its folder, when there is room."""
+    patiently(lambda: write_layers(folder, tested.layers))
+    patiently(lambda: write_json(folder / DATA, tested.data))
+
+
 def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float) -> list[Tested]:
     """:func:`test` in workers of the connected Ray cluster, as many at once as there is room for."""
     import ray
@@ -106,7 +112,7 @@ def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:
     tracker.set_front([record.number for record in members])
     for record in members:
         folder = layout.trial(record.number)
-        (folder / "config.json").write_text(json.dumps(record.config, indent=1))
+        patiently(lambda: (folder / "config.json").write_text(json.dumps(record.config, indent=1)))
         for file in (folder / "config.json", folder / CHECKPOINT, folder / LAYERS):
             if file.exists():
                 tracker.log_artifact(record.number, file)

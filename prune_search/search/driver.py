@@ -22,7 +22,6 @@ from prune_search.search import layout as layouts
 from prune_search.search.asking.first import first_trials
 from prune_search.search.environment import code, machine, versions
 from prune_search.search.jobs import Ended, Job
-from prune_search.search.layers import write_layers
 from prune_search.search.logs import logging_to
 from prune_search.search.mlflow import delete, local_weights, open_tracker, tracking_uri
 from prune_search.search.progress import Progress, shown
@@ -318,9 +317,7 @@ class Search:
         jobs = [(record.config, str(folder), url) for record, folder, url in zip(missing, folders, urls, strict=True)]
         for record, result in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
             tested[str(record.number)] = result.accuracy
-            folder = self.layout.trial(record.number)
-            write_layers(folder, result.layers)
-            layouts.write_json(folder / closing.DATA, result.data)
+            closing.keep(self.layout.trial(record.number), result)
             if result.refusal:
                 log.warning("Trial %d has no model in MLflow: %s", record.number, result.refusal)
             else:

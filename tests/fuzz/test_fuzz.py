@@ -12,7 +12,7 @@ from prune_search.spec.conditions import AllOf, AnyOf, Comparison, parse_where
 from prune_search.spec.document import dump, parse_document
 from prune_search.tracking import redacted
 
-VARIATIONS = {"document": 60, "space": 30, "overrides": 30, "table": 100, "table_meta": 60, "architecture": 200}
+VARIATIONS = {"document": 40, "space": 30, "overrides": 30, "table": 100, "table_meta": 60, "architecture": 200}
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), min_size=1, max_size=12)
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | words
@@ -64,20 +64,20 @@ def test_an_escape_is_told():
     assert len(str(UserError("x" * 10_000))) <= 2000
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(trees)
 def test_what_is_written_as_yaml_is_read_as_it_was(tree):
     assert repr(parse_document(dump(tree), "space.yaml").tree) == repr(tree)
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(conditions, st.dictionaries(st.sampled_from(sorted(METRICS)), st.floats(), min_size=len(METRICS)))
 def test_a_condition_means_what_it_says(condition, metrics):
     again = parse_where(str(condition))
     assert again.names() == condition.names() and again.violation(metrics) == condition.violation(metrics)
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(deadline=None, max_examples=100, derandomize=True)
 @given(userinfo, userinfo, st.sampled_from(["postgresql+psycopg", "https", "mysql", "s3"]))
 def test_a_password_is_not_shown(user, password, scheme):
     text = f"connection to {scheme}://{user}:{password}@host:5432/runs?timeout=5 failed"

@@ -1,6 +1,7 @@
 """What is read from a search's trials, in exact numbers: front, control, dense cost, progress, the front's files."""
 
 import dataclasses
+import errno
 import json
 import math
 from types import SimpleNamespace
@@ -9,7 +10,7 @@ import pytest
 import torch
 from search.fakes import Recorder, report
 
-from prune_search.export import load_safetensors
+from prune_search.export import formats, load_safetensors
 from prune_search.export.load_safetensors import load
 from prune_search.search import closing, progress
 from prune_search.search.layout import Layout
@@ -17,6 +18,7 @@ from prune_search.search.progress import Progress
 from prune_search.search.results import Found, Record, control_of, dense_metrics
 from prune_search.search.tally import Tally
 from prune_search.spec.config import TrialConfig
+from prune_search.training import files
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import evaluate
 from prune_search.training.remote import claim, push
@@ -247,3 +249,22 @@ def test_a_network_that_cannot_be_written_as_data_is_tested_all_the_same(tmp_pat
     monkeypatch.setattr(load_safetensors, "LAYERS", ())
     tested = closing.test((SHORT, str(tmp_path), None), 0)
     assert tested.accuracy > 0 and "Flatten" in tested.refusal and not (tmp_path / "model.safetensors").exists()
+
+
+def test_what_is_kept_of_the_front_waits_for_room_on_the_disk(tmp_path, monkeypatch):
+    config = TrialConfig.from_dict(SHORT)
+    Trial(config, data_of(config.data), tmp_path).run_epoch()
+    full, write = [1, 2], formats.write_network
+
+    def write_network(*arguments):
+        if full:
+            full.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(*arguments)
+
+    monkeypatch.setattr(formats, "write_network", write_network)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    tested = closing.test((SHORT, str(tmp_path), None), 0)
+    assert not full and tested.refusal == "" and (tmp_path / "model.safetensors").exists()
+    closing.keep(tmp_path, tested)
+    assert json.loads((tmp_path / "data.json").read_text()) == tested.data and (tmp_path / "layers.json").exists()
