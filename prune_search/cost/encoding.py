@@ -69,7 +69,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}
             metadata = (file.metadata() or {}).get("sparse", "{}")
-    except SafetensorError as error:
+    except (SafetensorError, TypeError, OverflowError, RuntimeError) as error:
         raise ValueError(f"{path} is no safetensors file: {error}") from error
     try:
         shapes = dict(json.loads(metadata))

@@ -67,7 +67,7 @@ def load(path: Path, *names: str) -> dict[str, Any]:
         with safe_open(path, framework="pt") as file:
             items = json.loads(file.metadata()["state"])["$items"]
             return {key: _join(item, file) for key, item in items if not names or key in names}
-    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (SafetensorError, ValueError, TypeError, KeyError, OverflowError, RuntimeError) as error:
         raise Broken(
             f"{path} is no checkpoint ({type(error).__name__}: {str(error)[:200]}). Delete it, and train the trial again: "
             "prune-search rerun NAME --trial N"

@@ -98,9 +98,9 @@ def _load(path: Path) -> Decoded | None:
         with safe_open(path, framework="pt") as file:
             about = file.metadata()
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
-    except (OSError, SafetensorError):
+        return Decoded(images, labels, tuple(json.loads(about["classes"])), about["digest"])
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError):  # what somebody else put there is decoded anew
         return None
-    return Decoded(images, labels, tuple(json.loads(about["classes"])), about["digest"])
 
 
 def _store(path: Path, decoded: Decoded) -> None:

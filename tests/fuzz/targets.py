@@ -179,7 +179,7 @@ def architecture() -> Callable[[bytes], None]:
         try:
             with torch.no_grad():
                 network(inputs)
-        except (Refused, RuntimeError, TypeError, ValueError, IndexError, ZeroDivisionError):
+        except (Refused, RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError):
             return  # a record of plain steps that do not fit together
 
     return run

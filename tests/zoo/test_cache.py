@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from prune_search.zoo.data import load_data
 
@@ -60,12 +61,13 @@ def test_changed_files_and_seeds_are_decoded_anew(idx_folder, cache_folder):
     assert len(list(cache_folder.glob("*.safetensors"))) == 3
 
 
-def test_a_damaged_cache_file_is_replaced(idx_folder, cache_folder):
+@pytest.mark.parametrize("content", [b"cut", save({"images": torch.zeros(1), "labels": torch.zeros(1)})])
+def test_a_damaged_cache_file_is_replaced(idx_folder, cache_folder, content):
     good = load_data("MNIST", root=idx_folder, validation_size=5).fingerprint
     (file,) = cache_folder.glob("*.safetensors")
-    file.write_bytes(b"cut")
+    file.write_bytes(content)
     assert load_data("MNIST", root=idx_folder, validation_size=5).fingerprint == good
-    assert file.stat().st_size > 100
+    assert file.stat().st_size > 200
 
 
 def test_without_a_writable_cache_the_images_are_still_read(idx_folder, tmp_path, monkeypatch, caplog):
