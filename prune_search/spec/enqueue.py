@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from prune_search.errors import nearest
 from prune_search.pruning.registry import AXES
 from prune_search.spec.document import KeyPath
-from prune_search.spec.domains import Branch, Domain, Float, Int, Scalar
+from prune_search.spec.domains import Branch, Categorical, Domain, Float, Int, Scalar
 from prune_search.spec.space import base_name, parameters, sample
 from prune_search.spec.strict import ConfigError
 
@@ -80,9 +80,8 @@ def _implied(name: str, known: Mapping[str, Domain]) -> dict[str, Scalar]:
 def _member(domain: Domain, value: object, path: KeyPath) -> Scalar:
     if isinstance(domain, Float) and type(value) is int:
         value = float(value)
-    options = getattr(domain, "choices", ())
-    if isinstance(value, list) and value in options:
-        return domain.options[options.index(value)]
+    if isinstance(domain, Categorical) and isinstance(value, list) and value in domain.choices:
+        return domain.options[domain.choices.index(value)]
     if isinstance(value, (list, Mapping)) or value not in domain:
         bounds = isinstance(domain, (Float, Int))
         allowed = f"{domain.low} to {domain.high}" if bounds else ", ".join(str(option) for option in domain.options)

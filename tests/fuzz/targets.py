@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,10 +227,11 @@ def weights() -> Callable[[bytes], None]:
 
     def run(data: bytes) -> None:
         path = folder.write("start.pt" if data[:1] == b"p" else "start.safetensors", data[1:])
-        try:
-            models._load_state(model, "the model", path)
-        except UserError as error:
-            told(error)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of casts and of sparse tensors
+            try:
+                models._load_state(model, "the model", path)
+            except UserError as error:
+                told(error)
 
     return run
 

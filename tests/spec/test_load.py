@@ -374,6 +374,7 @@ def test_enqueued_configurations_become_names_and_values(write, space):
         ("{training.epochs: 3}", "no domain stands at 'training.epochs'."),
         ("{training.optimizer.lr: 3}", "got 3.0. Allowed: 0.01 to 0.3."),
         ("{recipe: imp}", "got 'imp'. Allowed: dyprune, magnitude."),
+        ("{recipe: [magnitude]}", "got ['magnitude']. Allowed: dyprune, magnitude."),
         (
             "{recipe: dyprune, recipe.magnitude.schedule: linear}",
             "recipe is 'dyprune' and 'magnitude' at once.",
