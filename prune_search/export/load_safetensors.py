@@ -28,11 +28,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 FORMAT, VERSION = "prune-search-architecture", 1
-LARGEST, MOST_TIMES, LONGEST = (
-    2**63 - 1,
-    16,
-    10_000,
-)  # a whole number, exponents and repeats of lists, a list; our choice
+LARGEST = 2**63 - 1  # a whole number; this and the next two are our choice
+MOST_TIMES = 16  # exponents of numbers, and repeats of lists
+LONGEST = 10_000  # a list
 
 LAYERS = tuple(
     """AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d
@@ -224,10 +222,8 @@ class Network(nn.Module):
 
     def __init__(self, architecture: dict, weights: dict[str, Tensor]) -> None:
         super().__init__()
-        if not isinstance(architecture, dict) or (architecture.get("format"), architecture.get("version")) != (
-            FORMAT,
-            VERSION,
-        ):
+        made = isinstance(architecture, dict) and (architecture.get("format"), architecture.get("version"))
+        if made != (FORMAT, VERSION):
             raise Refused(f"not a {FORMAT} of version {VERSION}; made by a newer prune-search?")
         layers, tensors = architecture["layers"], architecture["tensors"]
         self._steps = _steps(architecture["nodes"], layers, tensors)
@@ -264,12 +260,8 @@ class Network(nn.Module):
                 if step.target.startswith("operator."):
                     _check_plain(step, args)
                 value = FUNCTIONS[step.target](*args, **kwargs)
-            if (
-                isinstance(value, int)
-                and abs(value) > LARGEST
-                or isinstance(value, (tuple, list, str))
-                and len(value) > LONGEST
-            ):
+            large = isinstance(value, int) and abs(value) > LARGEST
+            if large or isinstance(value, (tuple, list, str)) and len(value) > LONGEST:
                 raise Refused(f"step {step.name!r}: {step.target} gives more than a network needs")
             results[step.name] = value
             for name in step.frees:
