@@ -1,7 +1,7 @@
 """Would the tests notice? Small mistakes put into the code one at a time, and the tests that run through them.
 
-    python -m tests.mutation map                 # once, half an hour: which test runs through which line, and how long it takes
-    python -m tests.mutation run [--mutants 400] [--minutes 60] [--jobs 2] [--seed 0]
+    python -m tests.mutation map [--tests tests/pareto ...]    # once: which test runs through which line, and how long it takes
+    python -m tests.mutation run [--rooms pareto ...] [--mutants 400] [--minutes 60] [--jobs 2] [--seed 0]
     python -m tests.mutation report
 
 Of all mistakes that cosmic-ray knows to make in ``pruning/``, ``removal/``, ``cost/``, ``pareto/`` and ``search/`` a sample is drawn

@@ -95,8 +95,8 @@ def attempt(mutant: Mutant, copy: Path, reached: reach.Reach) -> dict:
     return {**noted, "outcome": outcome, "by": by, "seconds": round(time.monotonic() - started, 1)}
 
 
-def run(state: Path, count: int, minutes: float, jobs: int, seed: int) -> None:
-    """Try the first ``count`` mutants of the order, but those that were tried."""
+def run(state: Path, count: int, minutes: float, jobs: int, seed: int, rooms: list[str]) -> None:
+    """Try the first ``count`` mutants of these rooms, in their order, but those that were tried."""
     deadline, log = time.monotonic() + minutes * 60, state / f"mutants-{seed}.jsonl"
     known = {tuple(noted["mutant"]) for noted in _read(log)}
     copies: queue.Queue[Path] = queue.Queue()
@@ -117,7 +117,7 @@ def run(state: Path, count: int, minutes: float, jobs: int, seed: int) -> None:
             file.write(json.dumps(noted) + "\n")
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, islice(mutants(ROOT, seed), count)))
+        list(pool.map(one, islice(mutants(ROOT, seed, rooms), count)))
 
 
 def report(state: Path, seed: int) -> None:
@@ -145,14 +145,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rooms", nargs="*", choices=ROOMS, default=[*ROOMS])
+    parser.add_argument("--tests", nargs="*", default=[], help="map: files and folders of tests instead of all")
     parser.add_argument("--state", type=Path, default=ROOT / "runs" / "mutation")
     given = parser.parse_args()
     state = given.state.absolute()
     state.mkdir(parents=True, exist_ok=True)
     if given.what == "map":
-        reach.measure(copied(state, "copy-map"), state)
+        reach.measure(copied(state, "copy-map"), state, given.tests)
     elif given.what == "run":
-        run(state, given.mutants, given.minutes, given.jobs, given.seed)
+        run(state, given.mutants, given.minutes, given.jobs, given.seed, given.rooms)
     report(state, given.seed)
 
 

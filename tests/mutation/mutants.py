@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,12 +35,12 @@ class Mutant:
         return None if same else changed
 
 
-def mutants(root: Path, seed: int) -> Iterator[Mutant]:
+def mutants(root: Path, seed: int, rooms: Iterable[str] = ROOMS) -> Iterator[Mutant]:
     """Mutants of the checkout ``root``, no two at the same place; a seed, an order."""
     draw = random.Random(seed)
     places: dict[tuple, list[Mutant]] = {}
     operators = [name for name in cosmic_ray.plugins.operator_names() if name not in LEFT_OUT]
-    for room in ROOMS:
+    for room in rooms:
         for path in sorted((root / "prune_search" / room).rglob("*.py")):
             file, tree = str(path.relative_to(root)), get_ast(path.read_text())
             for name in operators:

@@ -41,8 +41,8 @@ class Reach:
         return chosen
 
 
-def measure(copy: Path, state: Path) -> None:
-    """Run the whole default suite in ``copy`` and keep what it reached."""
+def measure(copy: Path, state: Path, tests: list[str]) -> None:
+    """Run the default suite in ``copy``, or these files and folders of it, and keep what it reached."""
     settings, times = state / "coverage.ini", state / "times.xml"
     settings.write_text(SETTINGS)
     environment = {
@@ -58,7 +58,7 @@ def measure(copy: Path, state: Path) -> None:
         "--cov-report=",
         f"--junit-xml={times}",
     ]
-    subprocess.run([sys.executable, "-m", "pytest", "-q", *options], cwd=copy, env=environment)
+    subprocess.run([sys.executable, "-m", "pytest", "-q", *options, *tests], cwd=copy, env=environment)
     _keep(copy, state, times)
 
 
