@@ -1,7 +1,7 @@
 """Where does a trial's time go? A real search, every phase of its workers timed.
 
     python -m tests.benchmarks.life --root data [--trials 20] [--model lenet-300-100] [--preset magnitude] [--images 12000] [--epochs 8]
-    py-spy record --subprocesses --format speedscope -o life.json -- python -m tests.benchmarks.life --root data
+    py-spy record --pid PID --duration 10 --format speedscope -o life.json     # meanwhile, PID of a ray::ResourceTrainable: flames
 
 MNIST, or with ``--folder`` any folder of images. Prints seconds from the call of the search to the first trial, then for each phase
 the mean seconds of a trial and their share: process start and imports (once for each worker, shared by its trials), data, building
