@@ -8,19 +8,23 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from search.fakes import report
-from search.small_spaces import write
+from search.small_spaces import SMALL, write
 
 from prune_search.errors import UserError
+from prune_search.search.layout import Layout
+from prune_search.search.results import Found, Record
 from prune_search.search.simulation import clock
 from prune_search.search.simulation.clock import Trace, simulate
 from prune_search.search.simulation.compare import Comparison, Strategy, compare, figure
 from prune_search.search.simulation.surrogate import Surrogate
-from prune_search.search.simulation.table import Entry, Table, load
+from prune_search.search.simulation.table import META, Entry, Table, load, record
 from prune_search.search.simulation.table import write as write_table
 from prune_search.spec import load_spec
 from prune_search.spec.settings import Moasha, NoStopping, ResourcesConfig
+from prune_search.training.files import write_reports
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 EPOCHS = 5
@@ -97,6 +101,18 @@ def test_a_table_reads_back_equal(tmp_path, table):
     assert again.entries == table.entries
     assert (again.reference, again.origin) == (REFERENCE, {"python": "3"})
     assert again.spec.parameters() == table.spec.parameters()
+
+
+def test_a_recorded_table_tells_no_passwords(tmp_path):
+    path = write(tmp_path, SMALL + 'tracking: {uri: "postgresql://me:word@db/runs"}\n', trials=1)
+    layout = Layout(tmp_path, "s")
+    layout.trial(0).mkdir(parents=True)
+    write_reports(layout.trial(0), [report(0.9, 100)])
+    layout.origin.write_text(json.dumps({"versions": {"python": "3"}, "platform": "Linux"}))
+    trial = Record(0, "completed", "", report(0.9, 100), {}, {"training.optimizer.lr": 0.1})
+    file = record(layout, load_spec(path), Found({"accuracy": "maximize", "params": "minimize"}, (trial,)))
+    assert b"word" not in pq.read_schema(file).metadata[META] and b"***@db/runs" in pq.read_schema(file).metadata[META]
+    assert load(file).entries[0].params == trial.params
 
 
 def test_a_file_that_is_no_table(tmp_path, table):
