@@ -27,3 +27,18 @@ def test_frozen_rows_cost_nothing():
 def test_a_step_without_some_weight_gradients():
     assert step_flops(10, 4, 5) == 240 - 40
     assert step_flops(10, 4, 10) == pytest.approx(160)
+
+
+class Twice(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(self.layer(x))
+
+
+def test_sequences_other_dimensions_and_calls_that_add_up():
+    assert weight_gradient_flops(nn.Linear(6, 3), torch.zeros(2, 5, 6)) == 2 * 18 * 5
+    assert weight_gradient_flops(nn.Conv1d(2, 3, 3), torch.zeros(1, 2, 10)) == 2 * 18 * 8
+    assert weight_gradient_flops(Twice(), torch.zeros(1, 4)) == 2 * 16 * 2

@@ -1,4 +1,5 @@
 import math
+import time
 
 import pytest
 import torch
@@ -61,6 +62,16 @@ def test_peak_memory_of_an_mlp():
     weights = 4 * (100 * 1000 + 1000 + 1000 * 10 + 10)
     assert peak_memory_bytes(model, torch.randn(2, 100)) == weights + 800 + 2 * 2 * 4000
     assert model.training
+
+
+class Sleeping(nn.Module):
+    def forward(self, x):
+        time.sleep(0.002)
+        return x
+
+
+def test_latency_is_in_milliseconds():
+    assert 2 <= latency_ms(Sleeping(), torch.zeros(1), warmup=0, min_seconds=0.02)[0] < 1000
 
 
 def test_latency_with_its_conditions():

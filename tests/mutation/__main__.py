@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import os
 import queue
 import shutil
-import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,11 +16,11 @@ from itertools import islice
 from pathlib import Path
 
 from . import __doc__ as about
-from . import reach
+from . import reach, trying
 from .mutants import ROOMS, Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 3.0  # times the tests' own time, and a minute
+PATIENCE = 3.0  # times the tests' own time and ten seconds
 
 
 def copied(state: Path, name: str) -> Path:
@@ -52,46 +49,13 @@ def attempt(mutant: Mutant, copy: Path, reached: reach.Reach) -> dict:
     noted = {"diff": diff, "tests": len(tests)}
     if not tests:
         return {**noted, "outcome": "no_test"}
-    started, listed = time.monotonic(), copy / "tests.txt"
-    listed.write_text("\n".join(tests))
+    started = time.monotonic()
     path.write_text(changed)
-    environment = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        "-o",
-        "addopts=",
-        f"@{listed}",
-    ]
-    process = subprocess.Popen(
-        command,
-        cwd=copy,
-        env=environment,
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
     try:
-        out = process.communicate(timeout=60 + PATIENCE * sum(reached.seconds[test] for test in tests))[0]
-        outcome = "survived" if process.returncode == 0 else "killed"
-        by = next((line for line in out.splitlines() if line.startswith(("FAILED", "ERROR"))), "")[:200]
-    except subprocess.TimeoutExpired:
-        outcome, by = "timeout", ""
+        passed, by = trying.run(copy, tests, PATIENCE * (10 + sum(reached.seconds[test] for test in tests)))
     finally:
         path.write_text(source)
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
+    outcome = "timeout" if passed is None else "survived" if passed else "killed"
     return {**noted, "outcome": outcome, "by": by, "seconds": round(time.monotonic() - started, 1)}
 
 

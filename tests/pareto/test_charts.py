@@ -23,6 +23,7 @@ def test_shares_count_parts_of_axes_on_which_trials_differ():
     assert list(map(list, all_.y)) == [["schedule", "schedule"], ["cubic", "one-shot"]]
     assert (list(all_.x), list(front.x)) == ([0.75, 0.25], [0.5, 0.5])
     assert list(all_.customdata) == [3, 1]
+    assert list(charts.shares(tried, []).data[1].x) == [0, 0]
     assert charts.shares([], []).data[0].x == ()
 
 

@@ -1,3 +1,4 @@
+import json
 from math import inf, nan
 
 import moocore
@@ -24,6 +25,11 @@ def test_front_by_hand_in_two():
 def test_front_by_hand_in_three():
     points = trials((0.9, 100, 10), (0.9, 100, 11), (0.9, 101, 9), (0.8, 100, 10), (0.1, 1, 99))
     assert front(points, {**TWO, "flops": "minimize"}) == [0, 2, 4]
+
+
+def test_a_direction_is_a_word_wherever_it_was_read():
+    directions = json.loads('{"accuracy": "maximize", "params": "minimize"}')
+    assert front(trials((0.9, 100), (0.8, 100)), directions) == [0]
 
 
 def test_one_objective():
@@ -155,3 +161,5 @@ def test_pick_says_what_was_nearest():
         pick(points, TWO, optimize={"latency_ms": "minimize"})
     with pytest.raises(UserError, match="no trial"):
         pick([], TWO)
+    with pytest.raises(UserError, match="Optimise one metric, not 2: accuracy, params"):
+        pick(points, TWO, optimize=TWO)

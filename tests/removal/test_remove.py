@@ -343,3 +343,75 @@ def test_nan_in_one_network_only_is_a_disagreement():
     nn.init.constant_(other[2].bias, float("nan"))
     with pytest.raises(RemovalError):
         check_equal(model, other, torch.randn(2, 4))
+
+
+def test_a_difference_of_a_thousandth_is_a_disagreement():
+    model = mlp((4, 5, 3))
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[2].weight *= 1.001
+        other[2].bias *= 1.001
+    with pytest.raises(RemovalError, match="largest difference .* at an output scale of .*, allowed 1e-05 of it"):
+        check_equal(model, other, torch.randn(2, 4))
+
+
+class SinglePrecision(nn.Linear):
+    """A dtype is written into it, so that it takes float32 alone."""
+
+    def forward(self, x):
+        return F.linear(x, self.weight.float(), self.bias.float())
+
+
+def test_networks_that_take_no_float64_are_compared_as_they_are():
+    model = SinglePrecision(3, 2)
+    with pytest.raises(RuntimeError):
+        model(torch.randn(2, 3).double())
+    check_equal(model, copy.deepcopy(model), torch.randn(2, 3))
+    with pytest.raises(RemovalError, match="disagrees"):
+        check_equal(model, SinglePrecision(3, 2), torch.randn(2, 3))
+
+
+def test_a_layer_alone_stays_whole():
+    model = nn.Linear(3, 2, bias=False)
+    assert torch.equal(remove(model, torch.randn(2, 3)).weight, model.weight)
+
+
+class Methods(Residual):
+    """Activations as methods of tensors, a factor that is one number, and a scale of one entry."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("factor", torch.tensor(0.5))
+        self.register_buffer("scale", torch.tensor([2.0]))
+
+    def forward(self, x):
+        return self.c((self.a(x) * self.factor).relu() * self.scale)
+
+
+def test_methods_and_single_numbers_keep_channels_apart():
+    model = Methods()
+    with torch.no_grad():
+        model.a.weight[:4] = 0
+    small = remove(model, torch.randn(3, 6))
+    assert (small.a.out_features, small.c.in_features) == (2, 2)
+    assert_same(model, small, torch.randn(3, 6))
+
+
+class Read(nn.Module):
+    """What the norm reads is read by another layer too."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)
+
+    def forward(self, x):
+        x = self.a(x)
+        return self.norm(x) + self.b(x)
+
+
+def test_a_norm_is_folded_into_nothing_that_others_read():
+    model = Read().eval()
+    model.norm.running_mean += 1
+    small = remove(model, torch.randn(2, 1, 3, 3))
+    assert type(small.norm) is nn.BatchNorm2d
+    assert_same(model, small, torch.randn(2, 1, 3, 3))

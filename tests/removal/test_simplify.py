@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from prune_search.cost import cost_of
-from prune_search.removal import RemovalError, explain, remove, resize, shapes_of
+from prune_search.removal import RemovalError, apply, dead_units, explain, remove, resize, shapes_of
 from prune_search.zoo.models import build_model
 
 
@@ -131,6 +131,40 @@ def test_a_wide_sum_is_computed_by_halves():
     assert (small.a.weight.shape[0], small.b.weight.shape[0], small.c.weight.shape[1]) == (20, 20, 32)
     assert differences(model, small, x)[0] <= 1e-6
     assert remove(small, x).state_dict().keys() == small.state_dict().keys()
+
+
+def test_halves_of_a_wide_sum_are_filled_up_to_a_multiple():
+    torch.manual_seed(0)
+    model = Sum(32)
+    with torch.no_grad():
+        model.a.weight[20:] = 0
+        model.b.weight[:12] = 0
+    x = torch.randn(2, 3, 4, 4)
+    small = copy.deepcopy(model)
+    apply(small, dead_units(small, x, multiple=8, narrow=True))
+    assert (small.a.weight.shape[0], small.b.weight.shape[0], small.c.weight.shape[1]) == (24, 24, 32)
+    assert differences(model, small, x)[0] <= 1e-6
+
+
+class Summed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(1, 3, 1), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.b(F.relu(self.a(x)).sum((2, 3)))
+
+
+def test_a_sum_over_a_map_keeps_constants_alone_that_grow_with_it():
+    model = Summed()
+    with torch.no_grad():
+        model.a.weight[1:] = 0
+        model.a.bias[1:] = torch.tensor([-0.5, 0.5])  # nothing after the activation, and half of every entry
+    small = remove(model, torch.randn(2, 1, 4, 4))
+    assert small.a.out_channels == 2
+    for size in (4, 7):
+        x = torch.randn(2, 1, size, size)
+        assert torch.allclose(small(x), model(x), atol=1e-5)
 
 
 def test_7_a_second_run_changes_nothing_and_the_first_marks_nothing():

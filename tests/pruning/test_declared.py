@@ -1,0 +1,41 @@
+"""What written search spaces rely on: every default, range and limit, and every preset as it is resolved.
+
+They stand in ``declared.txt``. Who changes one changes what old spaces mean, and so writes that file anew on purpose:
+``PYTHONPATH=. python tests/pruning/test_declared.py``.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from prune_search.pruning.recipe import PRESETS, AtStart, Recipe, Round, resolve
+from prune_search.pruning.registry import AXES, parts, problem
+
+FILE = Path(__file__).with_name("declared.txt")
+OWNERS = {f"{axis}.{name}": part for axis in AXES for name, part in parts(axis).items()}
+OWNERS |= {"round": Round, "at_start": AtStart, "recipe": Recipe}
+HYPERS = [(name, field) for name, owner in OWNERS.items() for field in dataclasses.fields(owner) if field.metadata]
+
+
+def declared() -> list[str]:
+    lines = []
+    for owner, field in HYPERS:
+        told = {"default": field.default, **{key: value for key, value in field.metadata.items() if value}}
+        lines.append(f"{owner}.{field.name} {field.type} {json.dumps(told)}")
+    return lines + [f"{name} {json.dumps(resolve({'preset': name}).values())}" for name in PRESETS]
+
+
+def test_nothing_that_old_spaces_rely_on_has_moved():
+    assert declared() == FILE.read_text().splitlines()
+
+
+def test_defaults_and_the_ends_of_ranges_are_values_that_are_allowed():
+    for owner, field in HYPERS:
+        ends = [field.metadata["range"][end] for end in ("low", "high") if end in field.metadata["range"]]
+        assert ends == sorted(ends), (owner, field.name)
+        for value in (field.default, *ends, *(field.metadata["choices"] or ())):
+            assert problem(field, value) is None, (owner, field.name, value)
+
+
+if __name__ == "__main__":
+    FILE.write_text("\n".join(declared()) + "\n")
