@@ -136,6 +136,7 @@ def test_planned_rounds():
     assert planned(6, schedule=linear, round={"min_epochs": 2}) == [2, 2, 2, 2, 1, 1]  # 2, 4, 5
     assert planned(7, schedule=FIFTH, stopping={"every": {"epochs": 4}}, round={"max_epochs": 2}) == [2] * 6 + [1]
     assert planned(6, schedule=linear, stopping="plateau") == [5] * 3 + [2] * 2 + [1]  # 3, 5
+    assert planned(9, schedule=FIFTH, stopping="plateau", final_epochs=4)[:5] == [5] * 3 + [2] * 2  # 3, then up to 5
 
 
 def test_planned_rounds_reach_the_end_of_the_trial():

@@ -391,6 +391,11 @@ def test_pairs_follow_the_graph_and_leave_shortcuts_out():
     assert ("layers.0.1.conv2", "layers.1.0.conv1") in pairs and pairs[-1] == ("layers.3.1.conv2", "fc")
 
 
+def test_a_pointwise_convolution_that_gives_the_output_is_no_shortcut():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    assert pairs_of(model, (3, 6, 6)) == [("0", "2")]
+
+
 class Branches(nn.Module):
     """Two branches from one layer, joined; ``dynamic`` cannot be traced."""
 

@@ -66,3 +66,12 @@ def test_limits_that_belong_to_the_range():
         else:
             with pytest.raises(RecipeError, match="must be >= 0 and <= 1"):
                 resolve(recipe)
+
+
+def test_what_a_mapping_may_hold_is_said():
+    with pytest.raises(
+        RecipeError, match=r"got 3\. Allowed: a mapping of min_epochs, max_epochs, accuracy_gate, accuracy_exit"
+    ):
+        resolve({"round": 3})
+    with pytest.raises(RecipeError, match="Allowed: a mapping of nothing"):
+        resolve({"score": {"magnitude": 3}})

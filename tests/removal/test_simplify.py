@@ -146,6 +146,52 @@ def test_halves_of_a_wide_sum_are_filled_up_to_a_multiple():
     assert differences(model, small, x)[0] <= 1e-6
 
 
+class Halves(nn.Module):
+    """Two layers read one, each some of its channels."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 32, 1), nn.Conv2d(32, 2, 1), nn.Conv2d(32, 2, 1)
+
+    def forward(self, x):
+        x = F.relu(self.a(x))
+        return self.b(x) - self.c(x)
+
+
+def test_a_layer_reads_those_channels_alone_that_it_has_weights_for():
+    model = Halves()
+    with torch.no_grad():
+        model.b.weight[:, 12:] = 0
+        model.c.weight[:, :12] = 0
+    x = torch.randn(2, 3, 4, 4)
+    small = remove(model, x)
+    assert [layer.weight.shape[:2] for layer in (small.a, small.b, small.c)] == [(32, 3), (2, 12), (2, 20)]
+    assert differences(model, small, x)[0] <= 1e-6
+
+
+class Halved(nn.Module):
+    """Each half goes into a layer of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 12, 1), nn.Conv2d(6, 2, 1), nn.Conv2d(6, 2, 1)
+
+    def forward(self, x):
+        first, second = torch.chunk(F.relu(self.a(x)), 2, 1)
+        return self.b(first) + self.c(second)
+
+
+def test_halves_of_a_chunk_stay_equally_wide():
+    model = Halved()
+    with torch.no_grad():
+        model.a.weight[[0, 1, 2, 7]] = 0
+        model.a.bias[[0, 1, 2, 7]] = 0
+    x = torch.randn(2, 3, 4, 4)
+    small = remove(model, x)
+    assert (small.a.out_channels, small.b.in_channels, small.c.in_channels) == (10, 5, 5)
+    assert differences(model, small, x)[0] <= 1e-6
+
+
 class Summed(nn.Module):
     def __init__(self):
         super().__init__()
@@ -246,6 +292,26 @@ class Functional(nn.Module):
         z = self.norm(F.conv2d(y, self.w2, self.b2, stride=2, padding=1))
         z = z + F.pad(y[:, :, ::2, ::2], (0, 0, 0, 0, 4, 4))
         return F.linear(z.mean((2, 3)), self.w3, self.b3)
+
+
+class WithoutBias(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.weight = nn.Linear(3, 4), nn.Parameter(torch.randn(2, 4))
+
+    def forward(self, x):
+        return F.linear(F.relu(self.first(x)), self.weight)
+
+
+def test_a_functional_layer_without_a_bias_goes_on_reading_constants():
+    model = WithoutBias()
+    with torch.no_grad():
+        model.first.weight[2:] = 0
+        model.first.bias[2:] = torch.tensor([0.5, -0.5])  # a constant, and nothing after the activation
+    x = torch.randn(5, 3)
+    small = remove(model, x)
+    assert small.weight.shape == (2, 3)
+    assert differences(model, small, x)[0] <= 1e-6
 
 
 class NormRelu(nn.BatchNorm2d):

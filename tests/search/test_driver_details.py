@@ -178,6 +178,7 @@ def test_a_search_of_which_everything_fails_ends_and_tries_ten_more_when_resumed
 @pytest.mark.parametrize("how", ["method", "file"])
 def test_a_search_that_is_stopped_leaves_its_running_trials_and_the_test_split(tmp_path, cluster, tracker, how):
     search = new(tmp_path)
+    search.layout.stages.mkdir()
     stops = {"method": search.stop, "file": search.layout.stop.touch}
     cluster.before_end = lambda job, options: stops[how]() if job.number == 1 else None
     found = search.run()
@@ -186,10 +187,11 @@ def test_a_search_that_is_stopped_leaves_its_running_trials_and_the_test_split(t
     assert tracker.of("end_trial")[-1] == ("end_trial", 1, "interrupted", "stopped by the user")
     assert tracker.of("end_search") == [("end_search", "KILLED")]
     assert (search.progress.phase, search.progress.running) == ("interrupted", {})
-    assert cluster.tested == []
+    assert cluster.tested == [] and search.layout.stages.exists()
     search = Search.resume("s", runs=tmp_path / "runs")
     cluster.before_end = lambda job, options: None
     assert [record.state for record in search.run().records] == ["completed"] * 3
+    assert not search.layout.stages.exists()
     assert cluster.tested == [["0", "1", "2"]]
 
 

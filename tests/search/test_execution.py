@@ -9,9 +9,11 @@ import pytest
 import ray
 from ray.tune.experiment import Trial
 
+from prune_search.errors import UserError
 from prune_search.search.adapter import Adapter, Scheduler
-from prune_search.search.execution import Share, connected
+from prune_search.search.execution import Share, connected, resources
 from prune_search.search.nodes import Node
+from prune_search.spec.settings import ResourcesConfig
 
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 5.0, "GPU": 1.0}]
 
@@ -32,6 +34,32 @@ NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 5.0, "GPU": 1.0}]
 )
 def test_trials_that_fit_at_once(share, slots):
     assert share.slots(NODES) == slots
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "share", "slots"),
+    [
+        ("auto", NODES, 1.0, 3),
+        ("auto", [{"CPU": 2.0, "GPU": 1.0}], 1.0, 1),
+        ("auto", [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 0.5}], 0.0, 6),
+        (0.5, NODES, 0.5, 6),
+        (0, NODES, 0.0, 24),
+    ],
+)
+def test_auto_is_a_whole_gpu_where_there_are_any(monkeypatch, gpus, nodes, share, slots):
+    gone = {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 99.0}}
+    monkeypatch.setattr(ray, "nodes", lambda: [gone, *({"Alive": True, "Resources": node} for node in nodes)])
+    found, fit = resources(ResourcesConfig(gpus_per_worker=gpus), None)
+    assert (found.gpus, found.cpus, found.workers, fit) == (share, 1.0, 1, slots)
+
+
+def test_a_trial_that_fits_nowhere_is_refused_unless_the_cluster_may_grow(monkeypatch):
+    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}])
+    with pytest.raises(
+        UserError, match=r"a trial holds 2 x \(1 CPUs and 1 GPUs\), this machine has 2 CPUs and 0 GPUs\."
+    ):
+        resources(ResourcesConfig(workers=2, gpus_per_worker=1), None)
+    assert resources(ResourcesConfig(workers=2, gpus_per_worker=1), "ray://head:10001")[1] == 1
 
 
 def test_what_would_break_a_search_is_named():

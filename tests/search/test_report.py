@@ -115,6 +115,12 @@ def test_the_best_are_those_of_the_objectives_direction():
     assert best["rate"] > 0.8 and worst["rate"] < best["rate"] and worst["word"] > 2 * best["word"]
 
 
+def test_a_trial_without_a_value_takes_none_of_the_others_along():
+    rows = [(trial, {**metrics, "loss": 1.0}) for trial, metrics in trials(60, lambda params: params["rate"])]
+    rows[0][1]["accuracy"] = float("nan")
+    assert importances(rows, {"loss": "minimize", "accuracy": "maximize"})["accuracy"]["rate"] > 0.9
+
+
 def test_few_trials_say_nothing_and_what_is_not_finite_does_not_count():
     assert importances(list(trials(9, lambda params: params["rate"])), TWO) == {}
     assert (
@@ -133,8 +139,9 @@ def test_history_goes_by_the_time_at_which_trials_ended():
     found = Found(
         TWO, tuple(Record(**{**vars(r), "began": b, "ended": e}) for r, (b, e) in zip(rows, times, strict=True))
     )
-    wall, _ = figures.history(found).data
+    wall, device = figures.history(found).data
     assert list(wall.x) == pytest.approx([0, 36, 72]) and list(wall.y) == pytest.approx([0, 0.25, 0.5])
+    assert list(device.x) == pytest.approx([0, 1, 2])
     assert figures.history(Found(TWO, rows[2:])) is None
 
 
@@ -155,6 +162,39 @@ def test_a_preset_as_it_is_has_a_ring(tmp_path):
     assert rings.text[0].startswith("<b>#0 dyprune<br>magnitude, weight, ") and "b 10" in rings.text[0]
 
 
+def test_three_trials_are_lines_through_what_varies():
+    rows = tuple(
+        record(number, 0.5 + number / 10, 100, recipe=name) for number, name in enumerate(("imp", "set", "imp"))
+    )
+    (lines,) = figures.parallel(Found(TWO, rows)).data
+    assert [axis.label for axis in lines.dimensions][:2] == ["recipe", "distribution"]
+    assert [axis.label for axis in lines.dimensions][-1] == "accuracy"
+    assert figures.parallel(Found(TWO, rows[:2])) is None
+    assert figures.parallel(Found(TWO, (rows[0],) * 3)) is None
+
+
+def test_what_one_sees_of_a_trial_when_one_points_at_it():
+    values = {
+        "recipe": "x",
+        "recipe.x.rate": 0.123456,
+        "recipe.x.least_width": 8,
+        "training.batch": 64,
+        "a.b": "word",
+        "c.d": 1,
+    }
+    config = {"recipe": {"preset": "magnitude"}}
+    shown = figures.described(Record(3, "completed", "epochs", report(0.9, 10), config, values))
+    assert shown.split("<br>") == [
+        "#3 x",
+        "magnitude, weight, cubic, every",
+        "rate 0.1235",
+        "least_width 8",
+        "batch 64",
+        "b word",
+    ]
+    assert figures.described(Record(4, "running", "", None, {}, {})) == "#4 ?"
+
+
 # The page
 
 
@@ -171,6 +211,7 @@ def test_the_page_has_every_section_and_needs_nobody(searched):
     assert "plotly.js v" in unpacked(text, "plotly")[:300]
     assert text.count("<tr") >= 12 and "prune-search export s" in text and "50.00 %" in text
     assert "{low: 0.02, high: 0.2, log: true}" in text
+    assert "95.00 % on the validation split, 50.00 % on the test split, 10,000 parameters" in text
 
 
 def test_names_are_text(searched, monkeypatch):

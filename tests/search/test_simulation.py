@@ -19,7 +19,7 @@ from prune_search.search.results import Found, Record
 from prune_search.search.simulation import clock
 from prune_search.search.simulation.clock import Trace, simulate
 from prune_search.search.simulation.compare import Comparison, Strategy, compare, figure
-from prune_search.search.simulation.surrogate import Surrogate
+from prune_search.search.simulation.surrogate import Surrogate, _targets
 from prune_search.search.simulation.table import META, Entry, Table, load, record
 from prune_search.search.simulation.table import write as write_table
 from prune_search.spec import load_spec
@@ -190,6 +190,27 @@ def test_any_other_gets_the_average_of_those_in_the_same_leaves_counts_in_decade
         assert (seen.epoch, seen.test_accuracy) == (epoch + 1, None)
 
 
+def test_what_was_measured_beside_is_averaged_too(spec):
+    entries = [
+        Entry(each.params, "completed", "epochs", tuple(dataclasses.replace(r, latency_ms=0.25) for r in each.reports))
+        for each in some(spec)
+    ]
+    answered = Surrogate(Table(spec, tuple(entries), REFERENCE, {})).answer({LR: 0.1, "recipe": "magnitude", SIZE: 0.8})
+    assert [seen.latency_ms for seen in answered.reports] == pytest.approx([0.25] * EPOCHS)
+
+
+def test_a_trial_that_ended_early_counts_as_it_stood_then(spec):
+    whole, cut = some(spec, 2)
+    accurate = lambda entry, values: tuple(dataclasses.replace(r, accuracy=v) for r, v in zip(entry.reports, values))
+    entries = (
+        Entry(whole.params, "completed", "epochs", accurate(whole, [0.5] * EPOCHS)),
+        Entry(cut.params, "stopped", "place 2 of 2", accurate(cut, [0.6, 0.4])),
+    )
+    ends = [("completed", EPOCHS), ("stopped", 2)]
+    accuracy = _targets(Table(spec, entries, REFERENCE, {}), ends)[:, : 2 * EPOCHS : 2]  # losses: less is more accurate
+    assert np.sign(accuracy).tolist() == [[1, -1, -1, -1, -1], [-1, 1, 1, 1, 1]]
+
+
 def test_two_trials_of_one_configuration_weigh_alike(table):
     first = table.entries[0]
     twin = Entry(first.params, "completed", "epochs", tuple(reversed(first.reports)))
@@ -304,6 +325,8 @@ def test_ratios_and_their_test_by_hand(table):
     sooner = Comparison(table, 3600.0, 4, {"a": [a[0]] * 6, "b": [b[0]] * 5 + [Trace()]})
     assert sooner.ratios("a", "b") == [0.25] * 5 + [0.0]
     assert sooner.plain()["wilcoxon_p"]["b"] == pytest.approx(2 / 2**6)
+    alike = Comparison(table, 3600.0, 4, {"a": [b[0]] * 3, "b": [b[0]] * 3})
+    assert alike.plain()["wilcoxon_p"]["b"] == 1.0
     assert len(figure(made).data) == 4
 
 
