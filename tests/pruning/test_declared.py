@@ -22,6 +22,9 @@ def declared() -> list[str]:
     for owner, field in HYPERS:
         told = {"default": field.default, **{key: value for key, value in field.metadata.items() if value}}
         lines.append(f"{owner}.{field.name} {field.type} {json.dumps(told)}")
+    lines += [
+        f"{owner}.limits {json.dumps(dict(part.limits))}" for owner, part in OWNERS.items() if hasattr(part, "limits")
+    ]
     return lines + [f"{name} {json.dumps(resolve({'preset': name}).values())}" for name in PRESETS]
 
 

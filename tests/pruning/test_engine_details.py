@@ -307,6 +307,15 @@ def test_units_of_several_weights_never_exceed_the_count():
     assert select(units, [Pool(("a",), 11)], 0.0)["a"].tolist() == [True, False, True]
 
 
+def test_units_of_different_sizes_go_by_their_scores_until_the_weights_fit():
+    units = {
+        "a": Units(torch.tensor([3.0, 1.0, 2.0]), torch.ones(3, dtype=torch.bool), 4),
+        "b": Units(torch.tensor([1.5, 0.5]), torch.ones(2, dtype=torch.bool), 2),
+    }
+    kept = select(units, [Pool(("a", "b"), 11)], 0.0)  # of 16; 14 without the last of b, 10 without the second of a
+    assert {name: mask.tolist() for name, mask in kept.items()} == {"a": [True, False, True], "b": [True, False]}
+
+
 def test_per_round_ends_before_the_last_weight_goes():
     _, engine = tiny([1.0, 2.0, 3.0], schedule={"per-round": {"rate": 0.6}})
     outcomes = go(engine, 2)

@@ -415,3 +415,18 @@ def test_a_norm_is_folded_into_nothing_that_others_read():
     small = remove(model, torch.randn(2, 1, 3, 3))
     assert type(small.norm) is nn.BatchNorm2d
     assert_same(model, small, torch.randn(2, 1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("between", "left"), [(nn.PReLU(4), 2), (nn.PReLU(), 2), (nn.BatchNorm2d(4, track_running_stats=False), 4)]
+)
+def test_a_slope_for_each_channel_goes_with_it_and_a_norm_by_the_batch_keeps_all(between, left):
+    model = nn.Sequential(nn.Conv2d(1, 4, 1), between, nn.Conv2d(4, 2, 1))
+    with torch.no_grad():
+        model[0].weight[:2] = 0
+    x = torch.randn(3, 1, 4, 4)
+    small = remove(model, x)
+    assert (small[0].out_channels, small[2].in_channels) == (left, left)
+    assert_same(model, small, x)
+    reason = dict(explain(model, x)).get("0", "")
+    assert ("keeps no statistics" in reason) == (left == 4)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from search.test_source import report, source
 
 from prune_search.pruning.recipe import resolve
-from prune_search.search.early.forecast import Forecast
+from prune_search.search.early.forecast import Forecast, _Peers
 from prune_search.search.early.halving import WINDOW, Brackets, Halving
 from prune_search.search.early.judge import rule_of
 from prune_search.search.early.ranking import crowding, order
@@ -140,6 +140,14 @@ def test_what_a_recipe_plans_tells_dense_from_not_yet_pruned():
         rule.finish(10 + k, at(10 + k, 0.1, 4.0))
     assert judged(rule, 0, at(30, 0.91, 4.0, planned=0.0)) is None
     assert judged(rule, 0, at(31, 0.91, 4.0, planned=3.0)) == "0 of 3 trials like it at epoch 1 would reach the front"
+
+
+def test_distances_are_in_units_of_each_features_spread():
+    peers = _Peers.none(4)
+    for number, row in enumerate(([0.0, 0.0, 0.0, 9.0], [0.1, 10.0, 0.0, 0.0])):
+        peers = peers.joined(number, np.array(row), np.zeros(4))
+    here = Standing(5, 1, (0.05, 0.0), violation=3.0, planned=2.0)
+    assert peers.distance(here).tolist() == pytest.approx([1 + 0 + 4, 1 + 4 + 4])  # nobody plans but it: plain units
 
 
 def test_nobody_is_stopped_before_enough_trials_have_ended():
