@@ -8,8 +8,10 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
+
 from prune_search.pruning.recipe import PRESETS, AtStart, Recipe, Round, resolve
-from prune_search.pruning.registry import AXES, parts, problem
+from prune_search.pruning.registry import AXES, hyper, parts, problem
 
 FILE = Path(__file__).with_name("declared.txt")
 OWNERS = {f"{axis}.{name}": part for axis in AXES for name, part in parts(axis).items()}
@@ -38,6 +40,31 @@ def test_defaults_and_the_ends_of_ranges_are_values_that_are_allowed():
         assert ends == sorted(ends), (owner, field.name)
         for value in (field.default, *ends, *(field.metadata["choices"] or ())):
             assert problem(field, value) is None, (owner, field.name, value)
+
+
+@dataclasses.dataclass
+class Own:
+    """As a part of one's own may declare them."""
+
+    switch: "bool" = hyper(False)
+    count: "int" = hyper(1, at_least=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("switch", True, None),
+        ("switch", 1, "must be true or false"),
+        ("switch", None, "is missing a value"),
+        ("count", 2, None),
+        ("count", 2.0, "must be a whole number"),
+        ("count", True, "must be a whole number"),
+        ("count", 0, "must be >= 1"),
+    ],
+)
+def test_kinds_of_values(name, value, said):
+    (field,) = [field for field in dataclasses.fields(Own) if field.name == name]
+    assert problem(field, value) == said
 
 
 if __name__ == "__main__":

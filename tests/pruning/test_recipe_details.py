@@ -75,3 +75,8 @@ def test_what_a_mapping_may_hold_is_said():
         resolve({"round": 3})
     with pytest.raises(RecipeError, match="Allowed: a mapping of nothing"):
         resolve({"score": {"magnitude": 3}})
+
+
+def test_an_empty_mapping_changes_nothing_and_an_empty_part_has_its_defaults():
+    assert resolve({"preset": "imp", "schedule": {}}) == resolve({"preset": "imp"})
+    assert resolve({"schedule": {"linear": None}}) == resolve({"schedule": "linear"})

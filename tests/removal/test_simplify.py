@@ -87,6 +87,20 @@ def test_3_a_constant_over_a_zero_padding_makes_a_map_of_any_size():
         assert torch.allclose(got, expected)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "circular", "replicate"])
+def test_a_constant_over_another_padding_is_even(mode):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Conv2d(2, 1, 3, padding=1, padding_mode=mode))
+    with torch.no_grad():
+        model[0].weight[1] = 0
+        model[0].bias[1] = 0.7
+    small = remove(model, torch.randn(2, 1, 5, 5))
+    assert small[1].weight.shape == (1, 1, 3, 3)
+    for size in (5, 8):
+        x = torch.randn(2, 1, size, size)
+        assert torch.allclose(small(x), model(x), atol=1e-6)
+
+
 class Sum(nn.Module):
     """c(relu(a(x) + b(x)))."""
 
@@ -166,6 +180,30 @@ def test_a_layer_reads_those_channels_alone_that_it_has_weights_for():
     x = torch.randn(2, 3, 4, 4)
     small = remove(model, x)
     assert [layer.weight.shape[:2] for layer in (small.a, small.b, small.c)] == [(32, 3), (2, 12), (2, 20)]
+    assert differences(model, small, x)[0] <= 1e-6
+
+
+class Bordered(nn.Module):
+    """Half of a's channels read a constant alone, over a zero padding: another value at the border."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.a = nn.Conv2d(1, 2, 1), nn.Conv2d(2, 32, 3, padding=1)
+        self.b, self.c = nn.Conv2d(1, 32, 1), nn.Conv2d(32, 2, 1)
+        with torch.no_grad():
+            self.first.weight[1] = 0
+            self.first.bias[1] = 0.7
+            self.a.weight[:16, 0] = 0
+
+    def forward(self, x):
+        return self.c(F.relu(self.a(self.first(x)) + self.b(x)))
+
+
+def test_channels_that_are_constant_but_not_even_are_computed():
+    torch.manual_seed(0)
+    model, x = Bordered(), torch.randn(2, 1, 6, 6)
+    small = remove(model, x)
+    assert (small.first.out_channels, small.a.weight.shape[0]) == (1, 32)
     assert differences(model, small, x)[0] <= 1e-6
 
 
@@ -383,6 +421,7 @@ def test_what_is_kept_of_a_padded_constant_holds_at_any_size(between, size):
     model = Cascade(between)
     with torch.no_grad():
         model.second.weight[1] = torch.rand(2, 3, 3)
+    assert "torch.fx cannot trace" not in str(explain(model, torch.rand(1, 1, size, size)))
     small = remove(model, torch.rand(2, 1, size, size))
     for other in (3, 6):
         x = torch.rand(2, 1, other, other)

@@ -22,7 +22,7 @@ from prune_search.search.confirm import Confirmed
 from prune_search.search.driver import Search
 from prune_search.search.report import figures
 from prune_search.search.report.advice import advise, caveats
-from prune_search.search.report.importance import importances
+from prune_search.search.report.importance import FEWEST, importances
 from prune_search.search.report.page import write_report
 from prune_search.search.results import Found, Record
 from prune_search.search.storage import open_storage
@@ -122,7 +122,8 @@ def test_a_trial_without_a_value_takes_none_of_the_others_along():
 
 
 def test_few_trials_say_nothing_and_what_is_not_finite_does_not_count():
-    assert importances(list(trials(9, lambda params: params["rate"])), TWO) == {}
+    assert importances(list(trials(FEWEST - 1, lambda params: params["rate"])), TWO) == {}
+    assert importances(list(trials(FEWEST, lambda params: params["rate"])), TWO) != {}
     assert (
         importances(list(trials(12, lambda params: params["rate"] if params["word"] == "a" else float("nan"))), TWO)
         == {}

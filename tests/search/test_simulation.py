@@ -120,7 +120,12 @@ def test_a_file_that_is_no_table(tmp_path, table):
     with pytest.raises(UserError, match="is no table of recorded trials"):
         load(tmp_path / "t.parquet")
     trial = {"trial": 0, "params": {}, "state": "completed", "reason": ""}
-    for reference, trials in (({"accuracy": 0.1}, [trial]), (REFERENCE, []), (REFERENCE, [{**trial, "state": "odd"}])):
+    for reference, trials in (
+        ({"accuracy": 0.1}, [trial]),
+        (REFERENCE, []),
+        (REFERENCE, [{**trial, "state": "odd"}]),
+        (REFERENCE, [{**trial, "trial": "0"}]),
+    ):
         meta = {"space": table.spec.to_yaml(), "reference": reference, "origin": {}, "trials": trials}
         write_table(tmp_path / "t.parquet", [(0, table.entries[0].reports[0])], meta)
         with pytest.raises(UserError, match="is no table of recorded trials"):
