@@ -10,7 +10,7 @@ import xml.etree.ElementTree as tree
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST, MOST = 60.0, 150  # seconds and number of the tests that are tried on one mutant
+LONGEST, MOST = 40.0, 150  # seconds and number of the tests that are tried on one mutant
 DECLARED = (
     "test_declared.py",
     "test_looks.py",
@@ -32,13 +32,13 @@ class Reach:
     seconds: dict[str, float]
 
     def tests(self, file: str, first: int, last: int) -> list[str]:
-        """Tests that run through these lines, the quickest first; through any line of the file where they are read at import
-        only. Those of what is declared, always.
+        """Tests that run through these lines, the quickest first; where they are read at import only, through any line of the file,
+        or else any test. Those of what is declared, always.
         """
         of_file = self.lines.get(file, {})
         found = {test for line in range(first, last + 1) for test in of_file.get(str(line), ())}
-        found = found or {test for tests in of_file.values() for test in tests}
-        found |= {test for test in self.seconds if test.partition("::")[0].endswith(DECLARED)}
+        found = found or {test for tests in of_file.values() for test in tests} or self.seconds.keys()
+        found = found | {test for test in self.seconds if test.partition("::")[0].endswith(DECLARED)}
         chosen, left = [], LONGEST
         for test in sorted(found & self.seconds.keys(), key=self.seconds.__getitem__)[:MOST]:
             left -= self.seconds[test]
