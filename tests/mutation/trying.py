@@ -30,6 +30,7 @@ def run(copy: Path, tests: list[str], seconds: float) -> tuple[bool | None, str]
     """Whether these tests of a checkout pass, None where they take longer; and which of them failed."""
     listed, said = copy / "tests.txt", copy / "said.txt"
     listed.write_text("\n".join(tests))
+    said.write_text("")
     process = _forks.Process(target=_tested, args=(copy, listed, said))
     process.start()
     process.join(seconds)
