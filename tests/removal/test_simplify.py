@@ -133,14 +133,20 @@ def shapes(model):
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
 
 
-def test_a_wide_sum_is_computed_by_halves():
-    """Two layers of 32 channels that share 8 living ones: each computes its own 20, the sum has 32."""
+def wide_sum():
+    """Two layers of 32 channels that share 8 living ones."""
     torch.manual_seed(0)
     model = Sum(32)
     with torch.no_grad():
         model.a.weight[20:] = 0
         model.b.weight[:12] = 0
     x = torch.randn(2, 3, 4, 4)
+    return model, x
+
+
+def test_a_wide_sum_is_computed_by_halves():
+    """Each computes its own 20, the sum has 32."""
+    model, x = wide_sum()
     small = remove(model, x)
     assert (small.a.weight.shape[0], small.b.weight.shape[0], small.c.weight.shape[1]) == (20, 20, 32)
     assert differences(model, small, x)[0] <= 1e-6
@@ -148,12 +154,7 @@ def test_a_wide_sum_is_computed_by_halves():
 
 
 def test_halves_of_a_wide_sum_are_filled_up_to_a_multiple():
-    torch.manual_seed(0)
-    model = Sum(32)
-    with torch.no_grad():
-        model.a.weight[20:] = 0
-        model.b.weight[:12] = 0
-    x = torch.randn(2, 3, 4, 4)
+    model, x = wide_sum()
     small = copy.deepcopy(model)
     apply(small, dead_units(small, x, multiple=8, narrow=True))
     assert (small.a.weight.shape[0], small.b.weight.shape[0], small.c.weight.shape[1]) == (24, 24, 32)
