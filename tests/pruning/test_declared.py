@@ -1,7 +1,7 @@
 """What written search spaces rely on: every default, range and limit, and every preset as it is resolved.
 
 They stand in ``declared.txt``. Who changes one changes what old spaces mean, and so writes that file anew on purpose:
-``PYTHONPATH=. python tests/pruning/test_declared.py``.
+``PYTHONPATH=. python tests/pruning/test_declared.py``. A new part needs no line before its first release.
 """
 
 import dataclasses
@@ -31,7 +31,8 @@ def declared() -> list[str]:
 
 
 def test_nothing_that_old_spaces_rely_on_has_moved():
-    assert declared() == FILE.read_text().splitlines()
+    now = set(declared())
+    assert [line for line in FILE.read_text().splitlines() if line not in now] == []
 
 
 def test_defaults_and_the_ends_of_ranges_are_values_that_are_allowed():
