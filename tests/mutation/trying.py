@@ -38,7 +38,7 @@ def run(copy: Path, tests: list[str], seconds: float) -> tuple[bool | None, str]
     try:
         os.killpg(process.pid, signal.SIGKILL)  # also what the tests have left running
     except ProcessLookupError:
-        pass
+        process.kill()
     process.join()
     return passed, next(
         (line[:200] for line in said.read_text().splitlines() if line.startswith(("FAILED", "ERROR"))), ""
