@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LONGEST, MOST = 40.0, 150  # seconds and number of the tests that are tried on one mutant
-DECLARED = (
-    "test_declared.py",
-    "test_looks.py",
-)  # they read what stands in classes and tables, which no test runs through
+DECLARED = ("test_declared.py", "test_looks.py")
+"""Files of tests that read what stands in classes and tables, which no test runs through."""
 SETTINGS = """\
 [run]
 source = prune_search
