@@ -20,8 +20,9 @@ import mlflow  # noqa: E402
 import ray  # noqa: E402
 import yaml  # noqa: E402
 
-from prune_search import Result, load_spec  # noqa: E402
+from prune_search import load_spec  # noqa: E402
 from prune_search.errors import UserError  # noqa: E402
+from prune_search.search.layout import Layout, existing  # noqa: E402
 from prune_search.search.results import read  # noqa: E402
 from prune_search.training.files import read_reports  # noqa: E402
 from prune_search.training.outcomes import STATES  # noqa: E402
@@ -54,8 +55,8 @@ def a_space(draw: random.Random, path: Path) -> int:
 
 def check(runs: Path, name: str) -> dict[str, int]:
     """Whether all is there; how many trials ended in which state, and for which reasons they failed."""
-    result = Result.load(name, runs=runs)
-    layout, found = result._layout, read(result._layout, result._layout.spec())
+    layout = existing(runs, name)
+    found = read(layout, layout.spec())
     numbers = [record.number for record in found.records]
     if numbers != [*range(len(numbers))] or any(record.state not in STATES for record in found.records):
         raise Lost(f"trials {[(r.number, r.state) for r in found.records]}")
@@ -79,11 +80,22 @@ def check(runs: Path, name: str) -> dict[str, int]:
         if record.reason.startswith(("error", "removal_not_equal", "bad_input")) and NO_CHANNEL not in record.reason:
             raise Lost(f"trial {record.number} failed: {record.reason}")
     if found.front:
-        result.export(found.front[-1].number, formats=["safetensors" if _plain(layout) else "pt2"])
+        _export(layout, found.front[-1].number)
     return counts
 
 
-def _plain(layout) -> bool:
+def _export(layout: Layout, trial: int) -> None:
+    """As a user does, by a command: torch.export keeps something of every network that a process exports."""
+    chosen = ["--trial", str(trial), "--format", "safetensors" if _plain(layout) else "pt2"]
+    process = faults.command(
+        layout.runs, "export", layout.name, *chosen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    said, _ = process.communicate()
+    if process.returncode:
+        raise Lost(f"export of trial {trial} ended with {process.returncode}: {said}")
+
+
+def _plain(layout: Layout) -> bool:
     """Whether networks of this search can be written as data: those that look at shapes in Python cannot."""
     return "tests.soak" not in layout.space.read_text()
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from prune_search.search.driver import Search
 from prune_search.search.layout import Layout
@@ -62,20 +63,15 @@ def _disturbed(search: Search, fault: Callable[[Search, random.Random], None] | 
             thread.join()
 
 
+def command(runs: Path, *arguments: str, **options: Any) -> subprocess.Popen:
+    """``prune-search`` in a process of its own."""
+    command = [sys.executable, "-m", "prune_search.cli.main", *arguments, "--runs", str(runs)]
+    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **options)
+
+
 def _killed(space: Path, layout: Layout, draw: random.Random) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "prune_search.cli.main",
-        "run",
-        str(space),
-        "--name",
-        layout.name,
-        "--runs",
-        str(layout.runs),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = command(layout.runs, "run", str(space), "--name", layout.name, **quiet)
     while process.poll() is None and not (layout.status.exists() and '"epoch"' in layout.status.read_text()):
         time.sleep(0.1)
     try:
