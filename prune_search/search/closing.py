@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from prune_search.errors import UserError
 from prune_search.export import LOADER, NETWORK
 from prune_search.pareto.charts import Layer
 from prune_search.search.layers import LAYERS, write_layers
@@ -48,9 +49,11 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
     Args:
         job: (plain configuration, folder with the checkpoint, URL of its copy or None).
         gpus: Above 0 the network runs on a GPU.
+
+    Raises:
+        UserError: There is no checkpoint, or it cannot be read.
     """
     from prune_search.cost import count
-    from prune_search.errors import UserError
     from prune_search.export.formats import write_network
     from prune_search.spec.config import TrialConfig
     from prune_search.training.data import cached_data
@@ -62,6 +65,8 @@ def test(job: tuple[dict[str, Any], str, str | None], gpus: float) -> Tested:
     data = cached_data(config.data, device)
     refusal = ""
     with at_hand(Path(folder), url) as here:
+        if not (here / CHECKPOINT).exists():
+            raise UserError(f"its checkpoint is gone from {url or folder}")
         trial = Trial(config, data, here, device=device)
         network = trial.removed().to(device)
         try:
@@ -95,15 +100,28 @@ def keep(folder: Path, tested: Tested) -> None:
     patiently(lambda: write_json(folder / DATA, tested.data))
 
 
-def on_cluster(jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float) -> list[Tested]:
-    """:func:`test` in workers of the connected Ray cluster, as many at once as there is room for."""
+def on_cluster(
+    jobs: list[tuple[dict[str, Any], str, str | None]], cpus: float, gpus: float
+) -> list[Tested | UserError]:
+    """:func:`test` in workers of the connected Ray cluster, as many at once as there is room for; what it returned or raised."""
     import ray
 
     task = ray.remote(num_cpus=cpus, num_gpus=gpus)(test)
     tests = [task.remote(job, gpus) for job in jobs]
     # It takes seconds, since Optuna's importance brings sklearn: while others work.
     importlib.import_module("prune_search.search.report.page")
-    return ray.get(tests)
+    return [_answer(reference) for reference in tests]
+
+
+def _answer(reference: Any) -> Tested | UserError:
+    import ray
+
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            return error.cause
+        raise
 
 
 def log_front(tracker: Tracker, layout: Layout, found: Found) -> None:

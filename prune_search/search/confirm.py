@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.cost.metrics import Report
+from prune_search.errors import UserError
 from prune_search.search import closing, execution, kept
 from prune_search.search.jobs import Ended, Job, NoMore
 from prune_search.search.layout import Layout, write_json
 from prune_search.search.mlflow import local_weights, open_tracker, tracking_uri
 from prune_search.search.results import TEST_ACCURACY, Record
 from prune_search.spec import Spec
+from prune_search.training.files import CHECKPOINT
 
 RESULT = "result.json"
 CONFIRMED = "confirm.json"
@@ -93,7 +95,8 @@ def confirm(
 ) -> list[Confirmed]:
     """Train each record's configuration with ``seeds`` new training seeds (1000, 1001, ...); the splits stay.
 
-    Runs that an earlier call finished are not repeated. Test accuracy is read once for each run, at the end.
+    Runs that an earlier call finished are not repeated, unless they were not tested and their checkpoint is gone. Test
+    accuracy is read once for each run, at the end.
 
     Args:
         done: Called with a line when a run has ended.
@@ -108,7 +111,7 @@ def confirm(
         options["prepare"] = local_weights(tracking_uri(layout, spec))
         if source.waiting:
             execution.execute(source, storage=layout.folder / "ray-confirm", **options)
-        _test(source.all, share)
+        _test(source.all, share, done)
     confirmed = [_gather(layout, record, seeds) for record in records]
     write_json(layout.folder / CONFIRMED, plain_of(confirmed, spec.objectives))
     _track(spec, layout, confirmed, seeds)
@@ -169,7 +172,7 @@ class _Runs:
                 seconds[len(self.all)] = record.report.device_seconds
                 config, url = {**record.config, "seed": seed}, layout.remote(storage, folder)
                 self.all.append(Job(len(self.all), config, folder, name, remote=url))
-        self.waiting = [job for job in self.all if not (job.folder / RESULT).exists()]
+        self.waiting = [job for job in self.all if not _trained(job)]
         self.waiting.sort(key=lambda job: -seconds[job.number])
         self._done = done
 
@@ -206,17 +209,32 @@ def _track(spec: Spec, layout: Layout, confirmed: Sequence[Confirmed], seeds: in
     tracker.close()
 
 
-def _test(jobs: Sequence[Job], share: execution.Share) -> None:
+def _test(jobs: Sequence[Job], share: execution.Share, done: Callable[[str], None]) -> None:
     waiting = []
     for job in jobs:
         result = _result(job.folder)
-        if result and result["state"] == "completed" and TEST_ACCURACY not in result["metrics"]:
+        if result and _untested(result):
             waiting.append((job, result))
     trained = [(job.config, str(job.folder), job.remote) for job, _ in waiting]
     values = closing.on_cluster(trained, share.cpus, share.gpus)
     for (job, result), tested in zip(waiting, values, strict=True):
+        if isinstance(tested, UserError):
+            done(f"{job.name} was not tested: {tested}")
+            continue
         result["metrics"][TEST_ACCURACY] = tested.accuracy
         write_json(job.folder / RESULT, result)
+
+
+def _trained(job: Job) -> bool:
+    """Whether a run has ended, and can be tested if it has not been."""
+    result = _result(job.folder)
+    return result is not None and not (
+        _untested(result) and job.remote is None and not (job.folder / CHECKPOINT).exists()
+    )
+
+
+def _untested(result: Mapping[str, Any]) -> bool:
+    return result["state"] == "completed" and TEST_ACCURACY not in result["metrics"]
 
 
 def _result(folder: Path) -> dict[str, Any] | None:

@@ -316,6 +316,9 @@ class Search:
         urls = [self.layout.remote(self.spec.resources.storage, folder) for folder in folders]
         jobs = [(record.config, str(folder), url) for record, folder, url in zip(missing, folders, urls, strict=True)]
         for record, result in zip(missing, closing.on_cluster(jobs, share.cpus, share.gpus), strict=True):
+            if isinstance(result, UserError):
+                log.warning("Trial %d was not tested: %s", record.number, result)
+                continue
             tested[str(record.number)] = result.accuracy
             closing.keep(self.layout.trial(record.number), result)
             if result.refusal:

@@ -3,15 +3,16 @@
 import json
 import logging
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from search.fakes import Cluster, Recorder, report
+from search.fakes import DATA, LAYERS, Cluster, Recorder, report
 from search.small_spaces import SMALL, write
 
 from prune_search.errors import UserError
+from prune_search.search import closing, driver, execution, kept
 from prune_search.search import confirm as confirming
-from prune_search.search import driver, execution, kept
 from prune_search.search.confirm import Confirmed, confirm, confirmed_of
 from prune_search.search.driver import Search
 from prune_search.search.jobs import Ended
@@ -20,7 +21,7 @@ from prune_search.search.progress import Progress
 from prune_search.search.results import Record, read
 from prune_search.search.storage import open_storage, open_study
 from prune_search.tracking.runs import RunInfo
-from prune_search.training.files import write_reports
+from prune_search.training.files import CHECKPOINT, write_reports
 from prune_search.training.remote import MARK, Away
 
 
@@ -165,6 +166,21 @@ def test_a_search_goes_on_with_more_trials_and_reads_the_test_split_once(tmp_pat
     assert [record.number for record in found.records] == [0, 1, 2, 3, 4]
     assert cluster.tested == [["0", "1", "2"], ["3", "4"]]
     assert Search.resume("s", runs=tmp_path / "runs").spec.search.trials == 3
+
+
+def test_a_member_that_cannot_be_tested_is_said_and_asked_again_by_the_next(tmp_path, cluster, monkeypatch):
+    def one_is_gone(jobs, cpus, gpus):
+        cluster.test(jobs, cpus, gpus)
+        return [UserError("gone") if Path(job[1]).name == "1" else closing.Tested(0.5, LAYERS, DATA) for job in jobs]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(closing, "on_cluster", one_is_gone)
+        search = new(tmp_path)
+        assert {r.number: r.test_accuracy for r in search.run().front} == {0: 0.5, 1: None, 2: 0.5}
+    assert "Trial 1 was not tested: gone" in search.layout.log.read_text()
+    again = Search.resume("s", runs=tmp_path / "runs").run()
+    assert {r.number: r.test_accuracy for r in again.front} == {0: 0.5, 1: 0.5, 2: 0.5}
+    assert cluster.tested == [["0", "1", "2"], ["1"]]
 
 
 def test_a_search_of_which_everything_fails_ends_and_tries_ten_more_when_resumed(tmp_path, cluster):
@@ -317,6 +333,28 @@ def test_a_confirmation_trains_new_seeds_once_and_reads_the_test_split_of_good_r
     confirm(search.spec, search.layout, records()[:1], 3, done=lines.append)
     assert asked == [("trial-4-seed-1002", 1002)]
     assert cluster.tested[1:] == [["trial-4-seed-1002"]]
+
+
+def test_runs_that_were_not_tested_are_tested_later_or_trained_again_where_their_checkpoint_is_gone(
+    tmp_path, cluster, monkeypatch
+):
+    search, lines, trained = new(tmp_path), [], []
+    open_study(search.layout, open_storage(search.layout, None), search.spec.objectives)
+
+    def trains(job, options):
+        trained.append(job.folder.name)
+        (job.folder / CHECKPOINT).touch()
+
+    cluster.before_end = trains
+    with monkeypatch.context() as patch:
+        patch.setattr(closing, "on_cluster", lambda jobs, cpus, gpus: [UserError("away")] * len(jobs))
+        (item,) = confirm(search.spec, search.layout, records()[:1], 2, done=lines.append)
+    assert "test_accuracy" not in item.values and len(item.values["accuracy"]) == 2
+    assert lines[2:] == [f"#004 dyprune, seed {seed} was not tested: away" for seed in (1000, 1001)]
+    (search.layout.confirmed(4, 1001) / CHECKPOINT).unlink()
+    (item,) = confirm(search.spec, search.layout, records()[:1], 2, done=lines.append)
+    assert trained == ["trial-4-seed-1000", "trial-4-seed-1001", "trial-4-seed-1001"]
+    assert item.values["test_accuracy"] == (0.5, 0.5)
 
 
 def test_a_confirmation_keeps_its_runs_where_the_search_keeps_trials(tmp_path, cluster):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import time
 
@@ -14,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from search.small_spaces import SMALL, ranks, write
 
 from prune_search.errors import UserError
+from prune_search.search import closing
 from prune_search.search.driver import Search
 from prune_search.search.results import read
 from prune_search.training.files import CHECKPOINT, read_reports
@@ -161,6 +163,20 @@ def test_reading_a_search_gives_what_running_it_gave(two_workers):
     search, found = two_workers
     assert read(search.layout, search.spec) == found
     assert all(record.test_accuracy is not None for record in found.front)
+
+
+def test_what_cannot_be_tested_holds_up_nobody_and_is_not_a_fresh_network(two_workers, tmp_path):
+    search, found = two_workers
+    record, folders = found.front[0], [tmp_path / name for name in ("cut", "gone", "whole")]
+    for folder in folders:
+        shutil.copytree(search.layout.trial(record.number), folder)
+    cut, gone, _ = (folder / CHECKPOINT for folder in folders)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    gone.unlink()
+    tested = closing.on_cluster([(record.config, str(folder), None) for folder in folders], 1, 0)
+    assert isinstance(tested[0], UserError) and str(tested[0]).startswith(f"{cut} is no checkpoint")
+    assert isinstance(tested[1], UserError) and str(tested[1]) == f"its checkpoint is gone from {folders[1]}"
+    assert tested[2].accuracy == record.test_accuracy
 
 
 def test_a_deterministic_search_is_the_same_with_one_worker_and_cut_off_by_time(search, two_workers, monkeypatch):
