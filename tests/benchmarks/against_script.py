@@ -1,13 +1,16 @@
 """Trials an hour of this project beside the script that a user would write (:mod:`tests.benchmarks.script`), alternating.
 
     python -m tests.benchmarks.against_script --root data [--task mnist|cifar] [--trials 30] [--rounds 3] [--workers 2] [--seconds S]
+    python -m tests.benchmarks.against_script --root data --task cifar --device cuda --workers 4 --loaders 3 [--model resnet-18-cifar] \\
+        [--images 45000] [--epochs 10] [--trials 8]
 
 Both run as commands of their own and are timed from command to exit: imports, Ray, MLflow and reading the front included. The same
 configurations (drawn at random: learning rate, sparsity, when to prune), batches, epochs, threads, train and validation images; nobody
 is stopped early. mnist: lenet-300-100, 12,000 images, 8 epochs, batch 64. cifar: resnet-20, 5,000 images, 3 epochs, batch 128; ``--root``
 has the folders train/CLASS/*.jpg. Prints for each round the trials an hour, their ratio, the difference in accuracy (ours less the
 script's, the same configurations, mean and standard error), and how far ours is above the least there can be: a bare loop's seconds
-of training, measured in the same round, times trials over workers.
+of training, measured in the same round, times trials over workers. With ``--device cuda`` all trials share one GPU, in bf16 autocast both; ``--loaders``
+processes load the script's images for each of its trials; the bare loop has the GPU to itself, one trial after another.
 
 With ``--seconds`` both sample by themselves for that long (TPE both; ours stops bad trials early), and the ratio is that of the
 hypervolumes of what they completed.
@@ -96,6 +99,7 @@ def ours(task: dict[str, Any], folder: Path) -> tuple[float, Figures]:
             "schedule": {"one-shot": {"final_sparsity": {"low": 0.5, "high": 0.99}}},
         },
         "objectives": OBJECTIVES,
+        "resources": {"gpus_per_worker": task["gpus"]} if task["gpus"] else {},
         "search": {
             "trials": task["trials"],
             "time": task["seconds"] and f"{task['seconds']}s",
@@ -137,15 +141,20 @@ def loop(trial: dict[str, Any]) -> float:
     torch.set_num_threads(1)
     sizes = {key: trial[key] for key in ("train_size", "validation_size")}
     data = load_data(trial["data"], root=trial["root"], **sizes)
-    images, labels = data.inputs(data.train.images), data.train.labels
-    model = BUILDERS[trial["model"]](tuple(trial["shape"]), 10)
+    device = trial["device"]
+    bf16 = torch.autocast(device, torch.bfloat16, enabled=device == "cuda")
+    images, labels = data.inputs(data.train.images).to(device), data.train.labels.to(device)
+    model = BUILDERS[trial["model"]](tuple(trial["shape"]), 10).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     started = time.perf_counter()
     for _ in range(trial["epochs"]):
-        for index in torch.randperm(len(labels)).split(trial["batch_size"]):
+        for index in torch.randperm(len(labels), device=device).split(trial["batch_size"]):
             optimizer.zero_grad()
-            torch.nn.functional.cross_entropy(model(images[index]), labels[index]).backward()
+            with bf16:
+                loss = torch.nn.functional.cross_entropy(model(images[index]), labels[index])
+            loss.backward()
             optimizer.step()
+    loss.item()
     return time.perf_counter() - started
 
 
@@ -176,12 +185,19 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--loaders", type=int, default=0)
+    parser.add_argument("--model")
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--epochs", type=int)
     options = parser.parse_args()
     ratios = []
     with tempfile.TemporaryDirectory() as parent:
         root = options.root.absolute()
         root = unpacked(root, Path(parent) / "data") if options.task == "mnist" else root
-        trial = {**TASKS[options.task], "root": str(root)}
+        trial = {**TASKS[options.task], "root": str(root), "device": options.device, "loaders": options.loaders}
+        changed = {"model": options.model, "train_size": options.images, "epochs": options.epochs}
+        trial |= {key: value for key, value in changed.items() if value}
         for number in range(options.rounds):
             count = 0 if options.seconds else options.trials
             task = {
@@ -189,6 +205,7 @@ def main() -> None:
                 "trials": count or None,
                 "seconds": options.seconds,
                 "workers": options.workers,
+                "gpus": 1 / options.workers if options.device == "cuda" else 0,
                 "seed": number,
             }
             task["configurations"] = draw(count, trial["epochs"], number)
@@ -207,7 +224,7 @@ def main() -> None:
                 told = f"ours {volumes[0]:.3f} ({len(our)} completed in {our_time:.0f} s), script {volumes[1]:.3f} ({len(their)} in {their_time:.0f} s)"
             else:
                 ratios.append(their_time / our_time)
-                least = bare(task) * count / options.workers
+                least = bare(task) * count / (options.workers if options.device == "cpu" else 1)
                 by_config = {(each["lr"], each["final_sparsity"]): each["accuracy"] for each in their}
                 order = [(each["lr"], each["final_sparsity"]) for each in task["configurations"]]
                 gaps = [each["accuracy"] - by_config[order[each["number"]]] for each in our]

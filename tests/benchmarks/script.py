@@ -4,7 +4,7 @@
 
 Ray Tune with OptunaSearch, torchvision data behind DataLoaders, torch.nn.utils.prune, MLflowLoggerCallback. Each trial trains, prunes
 the smallest weights of all layers once, trains on, and reports accuracy and non-zero parameters after every epoch. TASK.json: what
-``tests.benchmarks.against_script`` writes. Prints one JSON line for each trial.
+``tests.benchmarks.against_script`` writes. On a GPU in bf16 autocast. Prints one JSON line for each trial.
 """
 
 from __future__ import annotations
@@ -42,31 +42,41 @@ def loaders(task: dict) -> tuple[DataLoader, DataLoader]:
     shuffled = order(len(images), 0).tolist()  # the split that prune-search makes
     cut = task["validation_size"]
     validation, train = shuffled[:cut], shuffled[cut : cut + task["train_size"]]
+    beside = {
+        "num_workers": task["loaders"],
+        "pin_memory": task["device"] == "cuda",
+        "persistent_workers": task["loaders"] > 0,
+    }
     return (
-        DataLoader(Subset(images, train), batch_size=task["batch_size"], shuffle=True),
-        DataLoader(Subset(images, validation), batch_size=1000),
+        DataLoader(Subset(images, train), batch_size=task["batch_size"], shuffle=True, **beside),
+        DataLoader(Subset(images, validation), batch_size=1000, **beside),
     )
 
 
 def train(config: dict) -> None:
     task = config["task"]
     torch.manual_seed(0)
+    device, bf16 = task["device"], torch.autocast(task["device"], torch.bfloat16, enabled=task["device"] == "cuda")
     train_loader, validation_loader = loaders(task)
-    model = BUILDERS[task["model"]](tuple(task["shape"]), 10)
+    model = BUILDERS[task["model"]](tuple(task["shape"]), 10).to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=config["lr"], momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, task["epochs"] * len(train_loader))
     layers = [(m, "weight") for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
     for epoch in range(1, task["epochs"] + 1):
         model.train()
         for images, labels in train_loader:
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
             optimizer.zero_grad()
-            nn.functional.cross_entropy(model(images), labels).backward()
+            with bf16:
+                loss = nn.functional.cross_entropy(model(images), labels)
+            loss.backward()
             optimizer.step()
             schedule.step()
         model.eval()
         right, loss = 0, 0.0
-        with torch.no_grad():
+        with torch.no_grad(), bf16:
             for images, labels in validation_loader:
+                images, labels = images.to(device), labels.to(device)
                 outputs = model(images)
                 loss += nn.functional.cross_entropy(outputs, labels, reduction="sum").item()
                 right += (outputs.argmax(1) == labels).sum().item()
@@ -92,7 +102,7 @@ def main() -> None:
         metric=["accuracy", "params"], mode=["max", "min"], points_to_evaluate=task["configurations"], seed=task["seed"]
     )
     tuner = tune.Tuner(
-        tune.with_resources(train, {"cpu": 1}),
+        tune.with_resources(train, {"cpu": 1, "gpu": task["gpus"]}),
         param_space=space,
         tune_config=tune.TuneConfig(
             search_alg=search,
