@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from prune_search import Result
 from prune_search.search.confirm import CONFIRMED, Confirmed
 
 from ..age import age
-from .keeping import pack, pictures, prune_search, restore, table
+from .keeping import command, pack, pictures, restore, table
 
 SPACES = Path(__file__).parents[3] / "search_spaces"
 GRACE = 60  # seconds that trials get to end in after the last has begun
@@ -54,7 +55,7 @@ CLAIMS = {
 def search(name: str, runs: Path, seconds: float, options: argparse.Namespace) -> None:
     claim, budget = CLAIMS[name], f"{max(1, round(seconds - GRACE - CLOSING))}s"
     if (runs / name / "space.yaml").exists():
-        prune_search(runs, "resume", name, "--time", budget)
+        command(runs, "resume", name, "--time", budget)
         return
     values = [
         f"model.name={claim.model}",
@@ -66,13 +67,15 @@ def search(name: str, runs: Path, seconds: float, options: argparse.Namespace) -
         *options.set,
     ]
     changed = [word for value in values for word in ("--set", value)]
-    prune_search(runs, "run", str(SPACES / claim.space), "--name", name, "--time", budget, *changed)
+    command(runs, "run", str(SPACES / claim.space), "--name", name, "--time", budget, *changed)
 
 
 def compared(name: str, runs: Path) -> pandas.DataFrame:
     """Completed trials, the smallest last, each beside the most accurate dense one: ratios, and points of validation accuracy."""
     trials = Result.load(name, runs=runs).trials
     trials = trials[trials.state == "completed"].copy()
+    if not (trials.recipe == "dense").any():
+        sys.exit(f"{len(trials)} trials have completed, none of them dense: go on with --state first")
     dense = trials[trials.recipe == "dense"].sort_values("accuracy").iloc[-1]
     trials["control"] = trials.index == dense.name
     trials["params_ratio"] = dense.physical_params / trials.physical_params
@@ -164,7 +167,7 @@ def main() -> None:
             trials = compared(options.claim, runs)
             numbers = {int(claimed(trials, CLAIMS[options.claim]).name), int(trials.index[trials.control][0])}
             chosen = [word for number in sorted(numbers) for word in ("--trial", str(number))]
-            prune_search(runs, "confirm", options.claim, *chosen, "--seeds", "3")
+            command(runs, "confirm", options.claim, *chosen, "--seeds", "3")
         else:
             search(options.claim, runs, deadline - time.monotonic(), options)
     finally:

@@ -56,7 +56,7 @@ def restore(state: Path | None, runs: Path) -> None:
             file.extractall(runs, filter="data")
 
 
-def prune_search(runs: Path, *arguments: str) -> None:
+def command(runs: Path, *arguments: str) -> None:
     """Run the command and show what it prints; it raises if the command fails."""
     subprocess.run([sys.executable, "-m", "prune_search.cli.main", *arguments, "--runs", str(runs)], check=True)
 
