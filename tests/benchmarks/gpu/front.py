@@ -5,8 +5,9 @@
 
 The first runs ``prune-search run``, or ``resume`` where ``--state`` has what an earlier call left in ``--out``, until the minutes are
 over. The second trains the claimed configuration and the dense control on three new seeds: the most accurate trial that is small
-enough, or where none is within the points allowed, the smallest that is. Selection is by validation accuracy; multiply-accumulates are
-those of the network after removal. The table comes last. ``--set`` goes to the search, as ``--set training.epochs=2``.
+enough, or where that loses too much, of those that do not the one that comes nearest to both ratios. Selection is by validation
+accuracy; multiply-accumulates are those of the network after removal. The table comes last. ``--set`` goes to the search, as ``--set
+training.epochs=2``.
 """
 
 from __future__ import annotations
@@ -103,17 +104,8 @@ def confirmed(name: str, runs: Path) -> dict[int, Confirmed]:
 
 def shown(name: str, runs: Path) -> str:
     claim, trials = CLAIMS[name], compared(name, runs)
-    head = (
-        "trial",
-        "recipe",
-        "params, x fewer",
-        "MACs, x fewer",
-        "validation, %",
-        "points",
-        "test, %",
-        "training FLOPs, x fewer",
-        "s",
-    )
+    head = ("trial", "recipe", "params, x fewer", "MACs, x fewer", "validation, %", "points", "test, %",
+            "training FLOPs, x fewer", "s")  # fmt: skip
     rows = [
         (
             number,
