@@ -110,10 +110,13 @@ def one(number: int, seed: int, state: Path, runs: Path) -> dict:
         faults.run(path, runs, name, fault, draw)
         counts = check(runs, name)
     except Exception as error:
-        problem = f"{type(error).__name__}: {error}"
-        kept = state / "problems" / name
-        shutil.copytree(runs / name, kept, dirs_exist_ok=True) if (runs / name).exists() else kept.mkdir(parents=True)
-        (kept / "problem.txt").write_text(f"seed {seed}, fault {fault}\n\n{traceback.format_exc()}")
+        if not (isinstance(error, UserError) and NO_CHANNEL in str(error)):  # refused, if all its recipes want one
+            problem = f"{type(error).__name__}: {error}"
+            kept = state / "problems" / name
+            if (runs / name).exists():
+                shutil.copytree(runs / name, kept, dirs_exist_ok=True)
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / "problem.txt").write_text(f"seed {seed}, fault {fault}\n\n{traceback.format_exc()}")
     shutil.rmtree(runs / name, ignore_errors=True)
     shutil.rmtree(runs / "artifacts", ignore_errors=True)
     took = time.time() - started
