@@ -88,6 +88,7 @@ def main() -> None:
     with atheris.instrument_imports(include=[*TARGETS[name].modules], enable_loader_override=False):
         for module in TARGETS[name].modules:
             importlib.import_module(module)
+    importlib.import_module("torchvision")  # for seconds, at the first unknown name of a model: no input's fault
     run = Run(name, inputs, seconds, folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
 
