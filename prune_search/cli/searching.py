@@ -117,10 +117,13 @@ def _show(search, found, failed: bool, table: Path | None) -> None:
     console.print("next:")
     if progress.phase == "interrupted":
         console.print(f"  prune-search resume {layout.name}{place}", soft_wrap=True)
-    for command, what in (
-        (f"report {layout.name}", f"a page about it all, written to {layout.folder / 'report.html'}"),
+    of_front = (
         (f"export {layout.name}", "the knee of the front, as verified files"),
         (f"confirm {layout.name} --seeds 3", "the front on new seeds"),
+    )
+    for command, what in (
+        (f"report {layout.name}", f"a page about it all, written to {layout.folder / 'report.html'}"),
+        *(of_front if found.front else ()),
         ("ui", "everything in MLflow"),
     ):
         console.print(f"  prune-search {command}{place}   # {what}", soft_wrap=True)

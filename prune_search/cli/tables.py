@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -96,7 +97,7 @@ def confirm_table(
             *([item.model] if models else []),
             item.recipe,
             runs + (f" + {len(item.failed)} failed" if item.failed else ""),
-            *(f"{100 * item.mean(name):.2f}±{100 * item.error(name):.2f}" for name in ("accuracy", TEST_ACCURACY)),
+            *(_percent(item.mean(name), item.error(name)) for name in ("accuracy", TEST_ACCURACY)),
             _difference(item, dense) if dense and item is not dense else "",
             f"{100 * item.mean('sparsity'):.2f}",
             number(item.mean("params")),
@@ -106,8 +107,12 @@ def confirm_table(
 
 
 def _difference(item: Confirmed, dense: Confirmed) -> str:
-    mean, error = item.difference(dense)
-    return f"{100 * mean:+.2f}±{100 * error:.2f}"
+    return _percent(*item.difference(dense), sign="+")
+
+
+def _percent(mean: float, error: float, sign: str = "") -> str:
+    """``error`` is NaN with fewer than two runs: there is no spread to show."""
+    return f"{100 * mean:{sign}.2f}" + ("" if math.isnan(error) else f"±{100 * error:.2f}")
 
 
 def simulation_table(comparison: Comparison) -> Table:

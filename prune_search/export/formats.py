@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch._guards import detect_fake_mode
 
 from prune_search.cost.encoding import encode, unsigned_zeros
 from prune_search.errors import UserError, nearest
@@ -42,6 +43,18 @@ class Source:
         for node in program.graph.nodes:
             node.meta.pop("stack_trace", None)
         return program
+
+    def close(self) -> None:
+        """Let the exported program go.
+
+        What remains of it holds itself in memory (torch 2.14: 0.24 MB of every network): fake tensors and the
+        environment of their symbolic shapes refer to each other through C++, where Python's collector does not look.
+        """
+        program = vars(self).pop("program", None)
+        mode = program and detect_fake_mode([node.meta.get("val") for node in program.graph.nodes])
+        if mode:
+            mode.shape_env.tracked_fakes = None
+            mode.shape_env.fake_tensor_cache.clear()
 
 
 def _write_pt2(source: Source, folder: Path) -> None:

@@ -8,6 +8,7 @@ import platform
 import shutil
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -73,9 +74,9 @@ def export_network(
     temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}")
     temporary.mkdir()
     try:
-        source = Source(network, example_input.detach().cpu().float())
-        for name in formats:
-            FORMATS[name].write(source, temporary)
+        with closing(Source(network, example_input.detach().cpu().float())) as source:
+            for name in formats:
+                FORMATS[name].write(source, temporary)
         verdicts = verify_exports(temporary, formats, inputs, labels, expected)
         sizes = {path.name: path.stat().st_size for path in sorted(temporary.iterdir())}
         tensor_bytes = _tensor_bytes(temporary) if "safetensors" in formats else None

@@ -79,7 +79,7 @@ def rerun(
     before = read_reports(layout.trial(record.number))
     job = Job(record.number, record.config, folder, f"#{record.number:03d} {record.recipe}, again", remote=url)
     source = _Once(job, len(before) if record.state == "stopped" else None, reported)
-    threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]
+    threads, roots = spec.resources.threads, [*map(str, spec.roots)]
     with execution.connected(address, threads, roots, spec.own_modules()):
         share, _ = execution.resources(spec.resources, address)
         execution.execute(

@@ -103,7 +103,7 @@ def confirm(
     """
     kept.claim(layout, spec)
     source = _Runs(layout, records, seeds, done, spec.resources.storage)
-    threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots)]
+    threads, roots = spec.resources.threads, [*map(str, spec.roots)]
     with execution.connected(address, threads, roots, spec.own_modules()):
         share, slots = execution.resources(spec.resources, address)
         slots = slots if spec.search.concurrency == "auto" else spec.search.concurrency

@@ -146,7 +146,7 @@ class Search:
         ):
             self.layout.stop.unlink(missing_ok=True)
             spec = self.spec
-            threads, roots = max(1, int(spec.resources.cpus_per_worker)), [*map(str, spec.roots), os.getcwd()]
+            threads, roots = spec.resources.threads, [*map(str, spec.roots), os.getcwd()]
             with ExitStack() as cluster:
                 cluster.enter_context(execution.connected(self.address, threads, roots, spec.own_modules()))
                 tracker = open_tracker(self.layout, spec)  # now, since its process would hold up those of Ray

@@ -191,6 +191,11 @@ class ResourcesConfig(Strict):
     placement: Literal["pack", "spread"] = "pack"
     storage: str | None = None
 
+    @property
+    def threads(self) -> int:
+        """Of a worker: its whole CPUs, at least one."""
+        return max(1, int(self.cpus_per_worker))
+
     @model_validator(mode="after")
     def _whole(self) -> ResourcesConfig:
         if self.workers > 1 and self.gpus_per_worker != "auto" and 0 < self.gpus_per_worker < 1:

@@ -17,7 +17,7 @@ from typing import Any
 from ray import tune
 
 from prune_search.cost.metrics import Report
-from prune_search.training.files import CHECKPOINT, ERROR, REPORTS, write_reports
+from prune_search.training.files import CHECKPOINT, ERROR, REPORTS, patiently, write_reports
 from prune_search.training.remote import FILES, Away, at_hand, push
 
 _logger = logging.getLogger(__name__)
@@ -109,8 +109,9 @@ class Rank:
         except (DistError, Away):
             raise
         except Exception as error:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            (self._folder / ERROR).write_text("".join(traceback.format_exception(error)))
+            story = "".join(traceback.format_exception(error))
+            patiently(lambda: self._folder.mkdir(parents=True, exist_ok=True))
+            patiently(lambda: (self._folder / ERROR).write_text(story))
             push(self._folder, self._url, (ERROR,))
             reports = self.trial.reports if self._error is None else []
             from prune_search.training.outcomes import reason_of

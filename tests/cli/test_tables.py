@@ -1,10 +1,12 @@
 """Tables of figures: what they say, and that they fit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 from rich.console import Console
 from search.test_results_details import record
 
+from prune_search.cli import searching
 from prune_search.cli.tables import confirm_table, front_table
 from prune_search.search.confirm import Confirmed
 from prune_search.search.results import Found
@@ -46,6 +48,11 @@ def test_confirmed_figures_differences_and_costs():
     assert cells(narrow[1])[-2:] == ["sparse", "params"]
     assert cells(narrow[2]) == pruned[:8]
     assert max(map(len, narrow)) <= 80
+
+
+def test_one_seed_has_no_spread():
+    rows = [item(3, "lenet-5", "imp-lr-rewind", (0.97,)), item(0, "lenet-5", "dense", (0.99,))]
+    assert cells(printed(rows, {3: 0, 0: 0}, 80)[2])[3:6] == ["97.00", "97.00", "-2.00"]
 
 
 def test_each_model_has_its_own_control():
@@ -97,3 +104,17 @@ def test_a_trial_that_another_one_beats_for_sure_is_marked():
     assert [cells(line)[0] for line in wide[2:5]] == ["0*", "1", "2"]
     assert wide[5].startswith("* beaten: another one is better in all objectives")
     assert len(printed(rows[1:], {}, 120)) == 4
+
+
+def test_only_a_front_is_exported_and_confirmed_next(tmp_path, capsys):
+    layout = SimpleNamespace(name="mine", runs=tmp_path, folder=tmp_path / "mine")
+    progress = SimpleNamespace(phase="interrupted", ended=1, counts={"failed": 0})
+    search = SimpleNamespace(layout=layout, progress=progress, untracked=0)
+
+    def said(*records):
+        searching._show(search, Found(OBJECTIVES, records), failed=False, table=None)
+        lines = capsys.readouterr().out.split("next:")[1].strip().splitlines()
+        return [line.split()[1] for line in lines]
+
+    assert said(record(0, 0.9, 100)) == ["resume", "report", "export", "confirm", "ui"]
+    assert said() == ["resume", "report", "ui"]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import gc
 import io
 import json
 import shutil
@@ -15,11 +16,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.fx.experimental.sym_node import SymNode
 
 from prune_search.cost import LayerCost, read_tensors
 from prune_search.errors import UserError
 from prune_search.export.card import card
-from prune_search.export.formats import FORMATS
+from prune_search.export.formats import FORMATS, Source
 from prune_search.export.load_safetensors import load
 from prune_search.export.network import Exported, export_network
 from prune_search.export.snippets import snippet
@@ -46,6 +49,12 @@ def export(network: nn.Module, out: Path, formats: list[str], validation=VALIDAT
 def expected_logits(network: nn.Module) -> Tensor:
     with torch.no_grad():
         return copy.deepcopy(network).eval()(VALIDATION[0])
+
+
+def traced() -> int:
+    """Tensors and sizes of torch.export's traces that are in memory."""
+    gc.collect()
+    return sum(type(item) in (FakeTensor, SymNode) for item in gc.get_objects())
 
 
 class FixedBatch(nn.Module):
@@ -244,3 +253,13 @@ def test_card_tells_all() -> None:
 )
 def test_snippets_normalise(divide_by: float, mean: tuple, std: tuple, words: str) -> None:
     assert words in snippet("pt2", replace(INFO, divide_by=divide_by, mean=mean, std=std))
+
+
+def test_an_exported_program_does_not_stay_in_memory(mlp, tmp_path):
+    with contextlib.closing(Source(mlp.eval(), VALIDATION[0])) as source:  # torch keeps the last program
+        FORMATS["pt2"].write(source, tmp_path)
+    del source
+    (tmp_path / "model.pt2").unlink()
+    before = traced()
+    export(mlp, tmp_path, ["pt2"])
+    assert traced() == before

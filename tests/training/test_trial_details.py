@@ -1,7 +1,9 @@
 """A trial in exact figures, what it hands to its recipe, and the worker that trains one after another."""
 
 import dataclasses
+import errno
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +18,7 @@ from prune_search.pruning.pruner import Outcome
 from prune_search.pruning.ranking import NonFiniteScore
 from prune_search.removal import RemovalError
 from prune_search.spec.config import AdamWConfig, SgdConfig, TrialConfig
-from prune_search.training import checkpoint
+from prune_search.training import checkpoint, files
 from prune_search.training.data import data_of
 from prune_search.training.evaluation import accuracy, evaluate, logits
 from prune_search.training.files import CHECKPOINT, REPORTS, read_reports
@@ -402,6 +404,22 @@ def test_a_worker_begins_anew_where_a_checkpoint_is_broken(tmp_path, caplog):
     assert told(again) == told(first[0]) and "no checkpoint" in caplog.text
     worker._rank.trial.settle()
     assert len(checkpoint.load(tmp_path / CHECKPOINT)["reports"]) == 1
+
+
+def test_why_a_trial_failed_waits_for_room_on_the_disk(tmp_path, monkeypatch):
+    full, write = [1, 2], Path.write_text
+
+    def write_text(path, *arguments, **options):
+        if path.name == "error.txt" and full:
+            full.pop()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+    monkeypatch.setattr(files.time, "sleep", lambda seconds: None)
+    worker = TrialWorker(work(tmp_path, model="training.own:nothing"))
+    assert worker.step()["state"] == "failed"
+    assert not full and "nothing" in (tmp_path / "error.txt").read_text()
 
 
 def test_a_broken_checkpoint_is_named(tmp_path, data):
