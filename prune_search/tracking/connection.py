@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from prune_search.tracking import views
+from prune_search.tracking.database import create
 from prune_search.tracking.quiet import quiet_environment, quiet_loggers
 from prune_search.tracking.runs import SEARCH
-from prune_search.tracking.uris import is_server, make_folder
+from prune_search.tracking.uris import is_server
 
 RUNS_PER_PAGE = 1000
 
@@ -19,10 +20,10 @@ RUNS_PER_PAGE = 1000
 def open_client(uri: str, logger: logging.Logger) -> Any:
     """A quiet ``MlflowClient`` for tracking and registry at ``uri``; imports mlflow, which takes seconds."""
     quiet_environment()
-    make_folder(uri)
     from mlflow import MlflowClient
 
     quiet_loggers(logger)
+    create(uri)
     return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 

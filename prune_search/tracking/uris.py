@@ -38,10 +38,3 @@ def sqlite_file(uri: str) -> Path | None:
         return None
     name = uri.removeprefix(_SQLITE).partition("?")[0]
     return None if name in ("", ":memory:") else Path(name)
-
-
-def make_folder(uri: str) -> None:
-    """Create the folder of an SQLite file; nothing for other stores."""
-    path = sqlite_file(uri)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)

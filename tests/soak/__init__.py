@@ -5,9 +5,8 @@
 Each round draws a space (recipes, sampler, early stopping, data, a network of layers put together at random), runs it, does something
 bad to it (kills a trial, MLflow's writer, or the whole command; stops it; fills its disk; cuts a checkpoint short), resumes it where
 that ended it, and looks whether anything is lost: every trial has ended with a name, MLflow says the same, nothing says RUNNING, and a
-member of the front is exported and proven. Exports are commands of their own (torch 2.14 keeps 0.2 MB of every network that
-``torch.export`` saw with a free batch size: fake tensors and their shape environment hold each other where Python cannot see it),
-and all rounds share one Ray cluster (Ray itself keeps a thread and a socket of every ``ray.init`` that has ended), but those whose
-command is killed. Then it notes memory, file handles, threads and processes of the process that drives.
+member of the front is exported and proven, all in this process. All rounds share one Ray cluster (Ray itself keeps a thread and a
+socket of every ``ray.init`` that has ended), but those whose command is killed. Then it notes memory (as it is, and with garbage
+collected), file handles, threads and processes of the process that drives.
 ``rounds.jsonl`` in the state folder goes on from where the last run of it ended; the curves are drawn from it, ``curves.html``.
 """

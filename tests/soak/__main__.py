@@ -20,7 +20,7 @@ import mlflow  # noqa: E402
 import ray  # noqa: E402
 import yaml  # noqa: E402
 
-from prune_search import load_spec  # noqa: E402
+from prune_search import Result, load_spec  # noqa: E402
 from prune_search.errors import UserError  # noqa: E402
 from prune_search.search.layout import Layout, existing  # noqa: E402
 from prune_search.search.results import read  # noqa: E402
@@ -80,19 +80,10 @@ def check(runs: Path, name: str) -> dict[str, int]:
         if record.reason.startswith(("error", "removal_not_equal", "bad_input")) and NO_CHANNEL not in record.reason:
             raise Lost(f"trial {record.number} failed: {record.reason}")
     if found.front:
-        _export(layout, found.front[-1].number)
+        Result.load(name, runs=runs).export(
+            found.front[-1].number, formats=["safetensors" if _plain(layout) else "pt2"]
+        )
     return counts
-
-
-def _export(layout: Layout, trial: int) -> None:
-    """As a user does, by a command: torch.export keeps something of every network that a process exports."""
-    chosen = ["--trial", str(trial), "--format", "safetensors" if _plain(layout) else "pt2"]
-    process = faults.command(
-        layout.runs, "export", layout.name, *chosen, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    said, _ = process.communicate()
-    if process.returncode:
-        raise Lost(f"export of trial {trial} ended with {process.returncode}: {said}")
 
 
 def _plain(layout: Layout) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-FIGURES = ("memory_mb", "handles", "threads", "processes", "shared_mb")
+FIGURES = ("memory_mb", "uncollected_mb", "handles", "threads", "processes", "shared_mb")
 
 
 def draw_curves(rounds: list[dict[str, Any]], path: Path) -> None:
