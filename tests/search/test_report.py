@@ -130,6 +130,13 @@ def test_few_trials_say_nothing_and_what_is_not_finite_does_not_count():
     )
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_parameter_that_one_trial_had_says_nothing_on_the_screen():
+    *rows, (_, metrics) = trials(20, lambda params: params["rate"])
+    lone = create_trial(params={"rare": 1.0}, distributions={"rare": FloatDistribution(0.0, 2.0)}, value=0.0)
+    assert importances([*rows, (lone, metrics)], TWO)["accuracy"]["rate"] > 0.5
+
+
 # Figures
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 
 import optuna
@@ -37,7 +38,9 @@ def importances(
         values = {trial.value for trial in study.get_trials(deepcopy=False)}
         if len(study.get_trials(deepcopy=False)) < FEWEST or len(values) < 2:
             continue
-        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Some regimes for parameter")  # the page says so of all
+            shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
         shares = dict(sorted(shares.items(), key=lambda item: -item[1])[:MOST])
         if any(shares.values()):
             found[name] = shares
