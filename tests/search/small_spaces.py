@@ -1,6 +1,6 @@
 """Search spaces for these tests, seconds, not minutes, and who trains in them."""
 
-from pathlib import Path
+from soak.health import called
 
 SMALL = """
 name: small
@@ -28,12 +28,5 @@ def write(folder, text=SMALL, **search):
 
 
 def ranks():
-    """Process ids of the ranks, by Ray's name for them."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"ray::Member" in (process / "cmdline").read_bytes():
-                found.append(int(process.name))
-        except OSError:  # it has ended
-            continue
-    return found
+    """Process ids of the ranks below this process, by Ray's name for them."""
+    return called("ray::Member")
