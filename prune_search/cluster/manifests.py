@@ -90,7 +90,7 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)
 address="$(getent hosts "$head" | awk 'NR == 1 {{ print $1 }}'):6379"
 export RAY_USAGE_STATS_ENABLED=0
 export {TOKEN}                 # nobody else may run code there
-ray get-auth-token --generate > /dev/null  # kept in ~/.ray/auth_token, which every node must see
+(umask 077; ray get-auth-token --generate > /dev/null)  # kept in ~/.ray/auth_token, which every node must see, and you alone
 
 # Starts Ray on every node, the search on the first, and ends Ray with it: all of your Ray there, so share no node with another job.
 srun --ntasks="$SLURM_JOB_NUM_NODES" ray symmetric-run --address "$address" --min-nodes "$SLURM_JOB_NUM_NODES" \\
@@ -181,7 +181,7 @@ def ray_cluster(cluster: Cluster) -> str:
     workers = "".join(f"\n    - worker-{i + 1}.example.org" for i in range(max(0, cluster.nodes - 1)))
     workers = workers or " []"
     return f"""# {_title(cluster)}
-#   ray get-auth-token --generate && ray up {cluster.name}.yaml
+#   (umask 077; ray get-auth-token --generate) && ray up {cluster.name}.yaml
 #   ray exec {cluster.name}.yaml {shlex.quote(f"export {TOKEN}; {cluster.command(cluster.space, cluster.overrides)}")} --tmux
 #   ray down {cluster.name}.yaml
 # Put in your machines and user. {cluster.shared} must be seen by all of them, {cluster.space} by the head.

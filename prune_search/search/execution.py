@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ def connected(address: str | None, threads: int, roots: Sequence[str], modules: 
         options, inherited = {"address": address, "runtime_env": environment}, {}
     else:  # a runtime environment would leave the workers that Ray starts at once unused
         options, inherited = {"address": "local", "include_dashboard": False}, variables
+    _keep_token_private()
     try:
         with _environment(inherited):
             ray.init(**options, log_to_driver=False, logging_level="ERROR")
@@ -66,10 +67,19 @@ def connected(address: str | None, threads: int, roots: Sequence[str], modules: 
             f"--address {address}: no Ray cluster answers there: {_cause(error)}. Look at it with `ray status --address {address}`; "
             "one that was started with a token wants RAY_AUTH_MODE=token here and on every node."
         ) from None
+    _keep_token_private()
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _keep_token_private() -> None:
+    """Whoever reads the token of a Ray may run code there, and Ray (2.60) writes it for all on the machine to read."""
+    folder = Path.home() / ".ray"
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        (folder / "auth_token").chmod(0o600)
 
 
 @contextmanager

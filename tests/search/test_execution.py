@@ -118,3 +118,29 @@ def test_workers_of_a_ray_of_our_own_get_threads_and_modules_and_the_driver_keep
         assert os.environ["OMP_NUM_THREADS"] == "1" and "MKL_NUM_THREADS" not in os.environ
         assert "InvalidAuthToken" in stranger(ray.get_runtime_context().gcs_address, tmp_path)
     assert not ray.is_initialized()
+
+
+def test_the_token_of_a_ray_of_our_own_is_its_owners_alone(tmp_path):
+    (tmp_path / ".ray").mkdir(mode=0o755)
+    code = "from prune_search.search.execution import connected\nwith connected(None, 1, []): print('connected')"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    process = subprocess.run(
+        [sys.executable, "-c", code], env={**environment, "HOME": str(tmp_path)}, capture_output=True, text=True
+    )
+    token = tmp_path / ".ray" / "auth_token"
+    assert process.stdout == "connected\n", process.stderr
+    assert len(token.read_text()) == 64 and token.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_token_that_is_there_is_closed_and_one_to_come_has_a_closed_folder(tmp_path, monkeypatch):
+    modes = []
+    monkeypatch.setattr(ray, "init", lambda **_: modes.append((tmp_path / ".ray").stat().st_mode & 0o777))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with connected(None, 1, []):
+        pass
+    token = tmp_path / ".ray" / "auth_token"
+    token.write_text("secret")
+    token.chmod(0o644)
+    with connected("somewhere:6379", 1, []):
+        assert token.stat().st_mode & 0o777 == 0o600
+    assert modes == [0o700, 0o700]
