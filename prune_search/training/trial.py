@@ -232,13 +232,9 @@ class Trial:
 
     def _train(self) -> float:
         """One epoch over the training split; the mean loss per image."""
-        training, data = self.config.training, self.data
+        data = self.data
         torch.manual_seed(self._seed() + self.ranks.rank)
-        order = torch.randperm(len(data.train.labels), generator=torch.Generator().manual_seed(self._seed()))
-        batches = list(order.to(self.device).split(training.batch_size))
-        if len(batches[-1]) < min(2 * self.ranks.size, len(batches[0])):
-            batches.pop()
-        shares = [self.ranks.part(batch) for batch in batches]
+        shares = [self.ranks.part(batch) for batch in self._batches(2 * self.ranks.size)]
         augmenting = torch.Generator(self.device).manual_seed(self._seed() + self.ranks.rank)
         total = torch.zeros((), device=self.device, dtype=torch.float64)
         self.model.train()
@@ -306,10 +302,15 @@ class Trial:
 
     def sample_batches(self, number: int) -> list[tuple[Tensor, Tensor]]:
         """``number`` training batches, not augmented, drawn by (seed, epoch)."""
+        chosen = self._batches(2)[:number]
+        return [(self.data.inputs(self.data.train.images[index]), self.data.train.labels[index]) for index in chosen]
+
+    def _batches(self, least: int) -> list[Tensor]:
+        """Which images each batch of this epoch has. A last one below ``least`` is left out: batch norm cannot take one image."""
         generator = torch.Generator().manual_seed(self._seed())
         order = torch.randperm(len(self.data.train.labels), generator=generator).to(self.device)
-        chosen = order.split(self.config.training.batch_size)[:number]
-        return [(self.data.inputs(self.data.train.images[index]), self.data.train.labels[index]) for index in chosen]
+        batches = list(order.split(self.config.training.batch_size))
+        return batches[:-1] if len(batches[-1]) < min(least, len(batches[0])) else batches
 
     def _draw_probe(self, images: int | None = None, *, per_class: int | None = None) -> tuple[Tensor, Tensor]:
         """A fixed, class-balanced set of training images, not augmented, drawn by the seed: inputs and labels."""
