@@ -171,6 +171,18 @@ def test_status_of_a_running_search_shows_how_far_each_trial_is(tmp_path, monkey
     assert len(left) == 2 and "not running, 2 unfinished" in left[0]
 
 
+def test_a_trial_in_the_live_view_has_its_last_figures():
+    progress = Progress("s", 6, None, phase="searching")
+    progress.running = {
+        0: {"name": "#000 dense", "epoch": 2, "accuracy": 0.75, "sparsity": 0.9},
+        1: {"name": "#001", "epoch": 0},
+    }
+    screen = io.StringIO()
+    Console(file=screen, width=80).print(draw(progress))
+    *_, first, second = screen.getvalue().splitlines()
+    assert (first.split(), second.split()) == (["#000", "dense", "2", "0.7500", "90.0%"], ["#001", "0"])
+
+
 def test_without_a_terminal_what_happened_comes_before_the_next_phase():
     progress = Progress("s", 1, None, phase="testing the front", events=["#000 dense completed"])
     written = io.StringIO()

@@ -47,7 +47,7 @@ def test_1_cosines():
     of = lambda now, before: similarity(torch.tensor([now])[:, None], torch.tensor([before])[:, None]).item()
     assert of([1.0, 0.0], [0.6, 0.8]) == pytest.approx(0.6)
     assert of([0.6, 0.8], [3.0, 4.0]) == pytest.approx(1.0)
-    assert (of([0.0, 0.0], [0.0, 0.0]), of([0.0, 0.0], [1.0, 0.0])) == (1.0, 0.0)
+    assert (of([0.0, 0.0], [0.0, 0.0]), of([0.0, 0.0], [1.0, 0.0]), of([1.0, 0.0], [0.0, 0.0])) == (1.0, 0.0, 0.0)
 
 
 def test_1_one_permuted_channel_changes_its_own_alone():

@@ -82,9 +82,11 @@ def test_snip_is_the_gradient_of_explicit_masks(net, frozen):
     assert all(parameter.requires_grad != frozen for parameter in engine.model.parameters())
 
 
+@pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("net", NETS)
-def test_loss_sensitivity_is_the_absolute_gradient(net):
+def test_loss_sensitivity_is_the_absolute_gradient(net, frozen):
     engine, batch = pruned(net, "loss-sensitivity")
+    engine.model.requires_grad_(not frozen)
     found = engine.recipe.score.score(engine._context(), {})
     expected = grad(loss_of(engine.model.eval(), batch))(engine._context().weights())
     check(found, {name: value.abs() for name, value in expected.items()}, engine)

@@ -49,6 +49,23 @@ def new(tmp_path, text=SMALL, **search):
     return Search(write(tmp_path, text, **{"trials": 3, **search}), runs=tmp_path / "runs", name="s")
 
 
+@pytest.mark.parametrize(
+    ("settings", "stages"),
+    [
+        ("search: {reuse: true", {"pruned": False}),  # rates without steps
+        ("search: {reuse: auto", None),
+        ("search: {reuse: false", None),
+        ("resources: {workers: 2}\nsearch: {reuse: true", None),
+    ],
+)
+def test_where_trials_find_epochs_of_others(tmp_path, cluster, settings, stages):
+    path = tmp_path / "space.yaml"
+    path.write_text(SMALL + settings + ", trials: 1, concurrency: 1}\n")
+    search = Search(path, runs=tmp_path / "runs", name="s")
+    search.run()
+    assert cluster.options["stages"] == (stages and {"folder": str(search.layout.stages), **stages})
+
+
 def test_a_whole_search(tmp_path, cluster, tracker):
     search = new(tmp_path)
     cluster.before_end = lambda job, options: states.append((search.progress.phase, dict(search.progress.running)))

@@ -12,7 +12,7 @@ from prune_search.pruning.registry import Part, hyper, part
     needs=("gradient",),
 )
 class LossSensitivity(Part):
-    """Sensitivity S(w) = |dL/dw| of the mean loss L on the probe. Frozen layers score 0: exclude them.
+    """Sensitivity S(w) = |dL/dw| of the mean loss L on the probe. Of frozen weights, too.
 
     Attributes:
         images: Images of the probe that the gradient is taken on. Authors: the batch of the step.
