@@ -300,6 +300,19 @@ class Mixed(nn.Module):
         return self.head(torch.flatten(F.adaptive_avg_pool2d(F.silu(self.pre(x)), 2), 1))
 
 
+def test_a_group_is_cut_as_a_whole_and_layers_tell_their_widths():
+    torch.manual_seed(0)
+    conv = lambda i, o, groups: nn.Conv2d(i, o, 1, groups=groups, bias=False)
+    model = nn.Sequential(conv(3, 8, 1), conv(8, 8, 4), conv(8, 8, 8), conv(8, 2, 1)).double()
+    with torch.no_grad():
+        model[0].weight[:5] = 0  # both inputs of two groups, one of the third
+    x = torch.rand(2, 3, 4, 4).double()
+    small = remove(model, x)
+    widths = [(module.in_channels, module.out_channels, module.groups) for module in small]
+    assert widths == [(3, 4, 1), (4, 4, 2), (4, 4, 4), (4, 2, 1)]
+    assert torch.allclose(small(x), model(x), rtol=1e-12)
+
+
 @pytest.mark.parametrize(("share", "most"), [(0.25, 1.0), (0.5, 0.75), (0.9, 0.4)])
 @pytest.mark.parametrize("fold", [False, True])
 def test_sums_products_groups_and_shuffles(share, most, fold):
