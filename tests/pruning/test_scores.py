@@ -151,6 +151,22 @@ def test_scores_take_attention_and_integer_inputs():
         assert all(values.isfinite().all() and values.any() for values in found.values())
 
 
+def test_grasp_gives_nothing_to_a_weight_that_takes_no_part():
+    class Spare(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.spare = nn.Linear(6, 4), nn.Linear(6, 4)
+
+        def forward(self, x):
+            return self.used(x)
+
+    inputs, labels = torch.randn(20, 6), torch.arange(20) % 4
+    options = {"loss": nn.functional.cross_entropy, "probe": lambda *_, **__: (inputs, labels)}
+    engine = pruner(Spare(), {"score": "grasp"}, example_input=inputs, **options)
+    found = engine.recipe.score.score(engine._context(), {})
+    assert found["used.weight"].all() and not found["spare.weight"].any()
+
+
 def test_layer_magnitude():
     model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False), nn.Linear(1, 1, bias=False))
     with torch.no_grad():

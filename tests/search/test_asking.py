@@ -188,6 +188,15 @@ def test_what_is_kept_does_not_depend_on_the_order_of_telling():
     assert forth._lot and sorted(forth._lot) == sorted(back._lot)
 
 
+def test_an_asker_keeps_what_is_best_in_the_directions_of_the_objectives(tmp_path, monkeypatch):
+    monkeypatch.setitem(asker.THINNED, "tpe", (2, 0))
+    made, *_ = source(tmp_path)
+    asking = Asker(made.spec, "s", made.storage, "tpe", 0, threaded=False)
+    for number in range(5):
+        asking.tell(number, (number / 10, 1000))
+    assert asking._kept(4) == {3, 4}  # the most accurate
+
+
 def test_a_thinned_history_has_what_is_kept_and_what_ran_last(tmp_path, monkeypatch):
     made, *_ = source(tmp_path, trials=4)
     jobs = [made.next() for _ in range(4)]

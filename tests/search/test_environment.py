@@ -4,7 +4,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from prune_search.search.environment import code, machine, versions
+from prune_search.search.environment import _first, code, machine, versions
 
 
 def test_a_package_that_is_not_installed_is_named_as_such():
@@ -20,6 +20,11 @@ def test_a_machine_in_figures():
     named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     assert found["processor"] == (named[1].strip() if named else platform.processor() or platform.machine())
     assert isinstance(found["gpus"], list)
+
+
+def test_where_a_system_has_no_such_file_nothing_is_said(tmp_path):
+    (tmp_path / "info").write_text("cores: 2\nmodel name : A: fast\n")
+    assert _first(tmp_path / "info", "model name") == "A: fast" and _first(tmp_path / "none", "model name") == ""
 
 
 def test_code_is_told_by_its_commit_and_by_its_bytes(tmp_path):

@@ -41,6 +41,7 @@ def test_trials_that_fit_at_once(share, slots):
     [
         ("auto", NODES, 1.0, 3),
         ("auto", [{"CPU": 2.0, "GPU": 1.0}], 1.0, 1),
+        ("auto", [{"CPU": 2.0, "GPU": 2.0}], 1.0, 2),
         ("auto", [{"CPU": 4.0}, {"CPU": 2.0, "GPU": 0.5}], 0.0, 6),
         (0.5, NODES, 0.5, 6),
         (0, NODES, 0.0, 24),
