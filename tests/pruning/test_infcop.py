@@ -105,6 +105,12 @@ def _spread(values):
     return values[:, :, None, None].expand(-1, -1, 5, 5)
 
 
+def test_a_gap_of_matrices_is_the_root_mean_square_of_their_difference():
+    now, then = (torch.tensor([row], dtype=torch.float64) for row in ([0.5, -0.5], [0.9, 0.1]))
+    assert IF(statistic="matrix").gaps([now], [then]) == pytest.approx([0.26**0.5])
+    assert IF(statistic="abs").gaps([0.2], [0.5]) == pytest.approx([-0.3])
+
+
 class Feed:
     """Stands for the measurement of correlations: one 1x1 matrix for each number; counts how often it was taken."""
 

@@ -113,6 +113,38 @@ def test_a_scale_that_is_read_twice_loses_what_both_layers_lose(gone, width):
     assert cut(Twice()) == (None, width)
 
 
+@pytest.mark.parametrize(
+    ("index", "width"),
+    [
+        ((slice(None), slice(2, 6)), 4),
+        ((slice(None), [2, 3, 4, 5]), 4),
+        ((..., slice(2, 6), slice(None), slice(None)), 4),
+    ],
+)
+def test_channels_taken_at_fixed_places_stay(index, width):
+    why, kept = cut(Steps(lambda model, y: F.relu(y)[index], width=width))
+    assert ("takes channels at fixed places" in why or "is indexed by a tensor" in why) and kept == 8
+
+
+@pytest.mark.parametrize("index", [(..., slice(1, 3), 0, None), (slice(None), slice(None), slice(1, None))])
+def test_places_of_a_map_are_taken_from_any_channels(index):
+    assert cut(Steps(lambda model, y: F.relu(y)[index])) == (None, 4)
+
+
+def test_a_layer_takes_on_constants_twice():
+    """Over a zero padding a constant is a kernel of its own; one that comes later is added to it."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1)).double()
+    x = torch.rand(2, 3, 5, 5).double()
+    for left in (3, 2):
+        with torch.no_grad():
+            model[0].weight[0], model[0].bias[0] = 0, 0.5
+            expected = model(x)
+        model = remove(model, x)
+        assert model[0].out_channels == left
+        assert torch.allclose(model(x), expected, rtol=1e-12)
+
+
 def test_one_of_two_groups_is_cut():
     torch.manual_seed(0)
     conv = lambda i, o, groups=1: nn.Conv2d(i, o, 1, groups=groups, bias=False)

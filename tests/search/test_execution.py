@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from prune_search.errors import UserError
 from prune_search.search.adapter import Adapter, Scheduler
 from prune_search.search.execution import Share, connected, resources
-from prune_search.search.nodes import Node
+from prune_search.search.nodes import Node, _cards
 from prune_search.spec.settings import ResourcesConfig
 
 NODES = [{"CPU": 16.0, "GPU": 2.0}, {"CPU": 3.0}, {"CPU": 5.0, "GPU": 1.0}]
@@ -80,6 +80,15 @@ def test_what_would_break_a_search_is_named():
         (problem,) = replace(fine, **{name: value}).problems(own)
         assert problem.startswith(said)
     assert replace(fine, shared=False, writable=False, storage="").problems(own) == []
+
+
+def test_cards_are_those_that_the_driver_lists(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _cards() == 0
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text('#!/bin/sh\necho "GPU 0: A (UUID: x)"; echo "  MIG 1g (UUID: y)"; echo "GPU 1: A (UUID: z)"\n')
+    tool.chmod(0o755)
+    assert _cards() == 2
 
 
 def test_tunes_memory_of_a_trial_that_has_ended_is_let_go():

@@ -23,7 +23,7 @@ from prune_search.search.driver import Search
 from prune_search.search.report import figures
 from prune_search.search.report.advice import advise, caveats
 from prune_search.search.report.importance import FEWEST, importances
-from prune_search.search.report.page import write_report
+from prune_search.search.report.page import _cell, _rows, write_report
 from prune_search.search.results import Found, Record
 from prune_search.search.storage import open_storage
 from prune_search.training.files import write_reports
@@ -87,6 +87,14 @@ def test_what_the_figures_are_worth_is_said():
     assert "on average -25.00 points" in gap and "prune-search confirm s --seeds 5" in seeds
     assert "3 configurations were trained again" in caveats(FOUND, "s", 3)[2]
     assert "when the search has ended" in caveats(Found(TWO, FOUND.records[1:2]), "s", 0)[1]
+
+
+def test_the_table_marks_the_knee_and_writes_figures_short():
+    rows = _rows(Found(TWO, (record(1, 0.9, 10), record(2, 0.95, 20), record(3, 0.951, 90))))["rows"]
+    assert [(row["number"], row["knee"]) for row in rows if row["knee"]] == [(2, True)] and len(rows) == 3
+    cells = [("accuracy", 0.91234), ("params", 12345), ("params_reduction", 3.14), ("loss", 0.12345), ("loss", 12345.6)]
+    assert [_cell(*each) for each in cells] == ["91.23 %", "12,345", "3.1x", "0.123", "12,346"]
+    assert _cell("loss", None) == ""
 
 
 # Importance
