@@ -68,6 +68,19 @@ def test_activations_without_zeros_count_from_a_hundredth_of_their_root_mean_squ
     assert densities(context, 3).popitem()[1] == 0.75
 
 
+def test_convolutions_of_signals_get_the_widths_of_the_same_ones_on_maps():
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv1d(8, 12, 3, padding=1), nn.ReLU()]
+    signals = nn.Sequential(*layers, nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(12, 4))
+    layers = [nn.Conv2d(3, 8, (1, 3), padding=(0, 1)), nn.ReLU(), nn.Conv2d(8, 12, (1, 3), padding=(0, 1)), nn.ReLU()]
+    maps = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4))
+    maps.load_state_dict({name: value.view_as(maps.state_dict()[name]) for name, value in signals.state_dict().items()})
+    inputs = torch.randn(64, 3, 16)
+    engines = engine_of(signals, inputs), engine_of(maps, inputs[:, :, None])
+    found = [engine.recipe.schedule.remaining(engine._context(), {}) for engine in engines]
+    assert found[0] == found[1] and len(found[0]) == 2
+
+
 @pytest.mark.parametrize(
     ("width", "density", "exponent", "least", "expected"),
     [
