@@ -131,6 +131,24 @@ def test_places_of_a_map_are_taken_from_any_channels(index):
     assert cut(Steps(lambda model, y: F.relu(y)[index])) == (None, 4)
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_a_map_that_weighs_all_channels_is_no_channel_of_theirs(first):
+    class Gated(Steps):
+        def __init__(self):
+            super().__init__(None)
+            self.gate = nn.Conv2d(3, 1, 1).double()
+
+        def forward(self, x):
+            y, gate = F.relu(self.first(x)), torch.sigmoid(self.gate(x))
+            return self.second(gate * y if first else y * gate)
+
+    model = Gated()
+    assert cut(model)[1] == 6  # of the constants those that are 0: what a gate makes of 0.5 is none
+    assert dict(explain(model, torch.rand(2, 3, 4, 4).double())) == {
+        "gate": "it is broadcast over channels", "second": "its units are outputs of the network"
+    }  # fmt: skip
+
+
 def test_a_layer_takes_on_constants_twice():
     """Over a zero padding a constant is a kernel of its own; one that comes later is added to it."""
     torch.manual_seed(0)
