@@ -26,8 +26,11 @@ class Mutant:
     lines: tuple[int, int]
 
     def code(self, source: str) -> str | None:
-        """The source with the mistake; None where that changes nothing, as in an annotation."""
-        changed = mutate_code(source, cosmic_ray.plugins.get_operator(self.operator)(), self.occurrence)
+        """The source with the mistake; None where that changes nothing, as in an annotation, or cannot be made."""
+        try:
+            changed = mutate_code(source, cosmic_ray.plugins.get_operator(self.operator)(), self.occurrence)
+        except AttributeError:  # cosmic-ray cannot replace an exception with a dotted name among others
+            return None
         try:
             same = changed is None or _meaning(changed) == _meaning(source)
         except SyntaxError:
