@@ -30,6 +30,8 @@ def test_what_is_not_written_stays_as_the_preset_has_it():
     assert resolve(FULL).round == Round(min_epochs=2, max_epochs=0.12, accuracy_gate=0.01, accuracy_exit=True)
     rewind = resolve({"preset": "dyprune-authors", "rewind": {"biases": "redrawn"}}).rewind
     assert (rewind.optimizer, rewind.biases) == ("fresh", "redrawn")
+    schedule = resolve({"preset": "dyprune", "schedule": {"a": 5, "b": 9}}).schedule
+    assert (schedule.a, schedule.b, schedule.max_rate) == (5, 9, 0.9)
     start = resolve({"at_start": {"score": "random", "schedule": "one-shot"}}).at_start
     assert (start.distribution.name, start.iterations) == ("global", 1)
     assert resolve({"floor": 0.5}).preset == "magnitude"

@@ -40,6 +40,7 @@ def test_1_index_and_bound(p, q):
     assert float(index(double(1, 0, 0, 0), p, q)) == pytest.approx({1.0: 0.5, 0.5: 0.75}[p])
     assert float(bound(double(1, 0, 0, 0), p, q)) == pytest.approx(1)
     assert float(bound(double(3, 1), p, q)) == pytest.approx({1.0: 1.6, 0.5: 1.8660254}[p])
+    assert (float(index(double(0, 0), p, q)), float(bound(double(0, 0), p, q))) == (0, 0)
 
 
 def test_2_removal():

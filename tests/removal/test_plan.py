@@ -114,6 +114,21 @@ def test_remove_hands_the_optimizer_over():
     train(small, {}, optimizer, 1, seed=3)
 
 
+def test_what_else_an_optimizer_holds_stays_in_its_place():
+    model, masks = masked_net()
+    own = [nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))]
+    optimizer = torch.optim.SGD([own[0], *model.parameters(), own[1]], lr=0.1, momentum=0.9)
+    sum(parameter.sum() for parameter in own).backward()
+    optimizer.step()
+    train(model, masks, optimizer, 2, seed=1)
+    momentum = [optimizer.state[parameter]["momentum_buffer"] for parameter in own]
+    small = remove(model, torch.randn(2, 12), optimizer=optimizer)
+    assert [id(p) for p in optimizer.param_groups[0]["params"]] == [
+        id(p) for p in (own[0], *small.parameters(), own[1])
+    ]
+    assert all(optimizer.state[p]["momentum_buffer"] is before for p, before in zip(own, momentum, strict=True))
+
+
 def test_created_bias_joins_its_weights_group():
     model = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 3, bias=False))
     with torch.no_grad():

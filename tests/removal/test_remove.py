@@ -337,6 +337,27 @@ def test_disagreement_is_loud():
     check_equal(model, copy.deepcopy(model), torch.randn(2, 4))
 
 
+class Several(nn.Module):
+    """Its outputs as a mapping, in which one of them sits in a tuple."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 3), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return {"one": self.one(x), "rest": (x, self.two(x))}
+
+
+@pytest.mark.parametrize("layer", ["one", "two"])
+def test_a_disagreement_in_any_of_several_outputs_is_loud(layer):
+    model = Several()
+    other = copy.deepcopy(model)
+    nn.init.constant_(other.get_submodule(layer).bias, 1.0)
+    with pytest.raises(RemovalError, match="disagrees"):
+        check_equal(model, other, torch.randn(2, 4))
+    check_equal(model, copy.deepcopy(model), torch.randn(2, 4))
+
+
 def test_nan_in_one_network_only_is_a_disagreement():
     model = mlp((4, 5, 3))
     other = copy.deepcopy(model)

@@ -66,6 +66,15 @@ def test_one_is_asked_ahead_and_no_more_than_there_are_trials(tmp_path):
     assert len(made.trials()) == 3
 
 
+def test_no_thread_asks_when_the_source_is_closed(tmp_path):
+    before = set(threading.enumerate())
+    made, *_ = threaded(tmp_path)
+    until(made)
+    assert [thread.name for thread in set(threading.enumerate()) - before] == ["ask_0"]
+    made.close()
+    assert set(threading.enumerate()) <= before
+
+
 def test_what_was_asked_ahead_waits_for_a_resumption(tmp_path):
     made, *_ = threaded(tmp_path)
     job = until(made)

@@ -235,6 +235,16 @@ def test_a_search_that_is_stopped_between_two_trials_is_not_done(tmp_path, clust
     assert (search.progress.phase, tracker.of("end_search")) == ("interrupted", [("end_search", "KILLED")])
 
 
+def test_messages_go_where_they_went_before_when_the_search_is_over(tmp_path, cluster):
+    loggers = [logging.getLogger(name) for name in ("prune_search", "optuna", "ray", "mlflow")]
+    cluster.before_end = lambda job, options: during.append(loggers[0].propagate)
+    during, search = [], new(tmp_path, trials=1)
+    search.run()
+    assert during == [False]
+    assert [logger.propagate for logger in loggers] == [True] * 4
+    assert str(search.layout.log) not in {getattr(h, "baseFilename", "") for logger in loggers for h in logger.handlers}
+
+
 def test_a_search_that_is_out_of_time_tests_its_front(tmp_path, cluster, tracker, monkeypatch):
     search = new(tmp_path, time="60s")
     clock = SimpleNamespace(time=lambda: clock.now, now=1000.0)

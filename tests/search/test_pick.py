@@ -30,5 +30,8 @@ def test_rules_and_the_knee():
     assert choose(SEARCH, maximize="accuracy").number == 5
     with pytest.raises(UserError, match="not both"):
         choose(SEARCH, minimize="params", maximize="accuracy")
+    for rule in ({"minimize": "parms"}, {"maximize": "parms"}):
+        with pytest.raises(UserError, match="no metric is called 'parms'. Did you mean 'params'"):
+            choose(SEARCH, **rule)
     with pytest.raises(UserError, match="no completed trial is on the front yet"):
         choose(Found(TWO, FOUND.records[-2:]))
