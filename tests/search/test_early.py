@@ -165,6 +165,8 @@ def test_an_end_that_breaks_constraints_more_than_the_best_trial_does_not_count(
         rule.enter(0, at(k, 0.9, 2.0, violation=0.1))
         rule.finish(k, at(k, 0.9, 2.0, violation=0.1))
     assert judged(rule, 0, at(4, 0.95, 1.0, violation=0.05)) is None
+    assert judged(rule, 0, at(9, 0.8, 3.0, violation=0.05)) is None
+    assert judged(rule, 0, at(8, 0.8, 3.0, violation=0.1)) is not None
     assert judged(rule, 0, at(5, 0.95, 1.0, violation=0.1)) is None
     rule.enter(0, at(3, 0.9, 2.0))
     rule.finish(3, at(3, 0.9, 2.0))

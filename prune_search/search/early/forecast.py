@@ -19,7 +19,8 @@ class Forecast:
     of the completed trials, the trial stops. So nobody is stopped for having paid early (its
     peers had paid too, and recovered), and nobody kept for not having paid yet (its peers paid later). Our method.
 
-    Where there are constraints, an end counts only if it breaks them no more than the best completed trial does.
+    Where there are constraints, an end that breaks them more than the best completed trial does counts for nothing, and one
+    that breaks them less would be the front, whatever its objectives.
 
     Args:
         neighbours: Completed peers whose ends are looked at.
@@ -68,8 +69,9 @@ class Forecast:
         near = peers.distance(at).argsort(kind="stable")[: self.neighbours]
         losses, violation = peers.forecast(at, near)
         rivals = self._rivals(last)
-        front = np.array([rival.losses for rival in rivals])
-        beaten = (front[None] <= losses[:, None]).all(axis=2).any(axis=1) | (violation > rivals[0].violation)
+        front, least = np.array([rival.losses for rival in rivals]), rivals[0].violation
+        dominated = (front[None] <= losses[:, None]).all(axis=2).any(axis=1)
+        beaten = (violation > least) | ((violation == least) & dominated)
         reaching = int(len(near) - beaten.sum())
         if reaching > self.chance * len(near):
             return None
