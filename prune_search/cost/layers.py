@@ -25,6 +25,11 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     return layers
 
 
+def weight_of(layer: str) -> str:
+    """Name of the weight of the layer with this name; that of the model itself is ""."""
+    return f"{layer}.weight" if layer else "weight"
+
+
 def trace_positions(model: nn.Module, example_input: torch.Tensor) -> dict[str, int]:
     """How often each layer's weights are used for one input, found by one eval forward pass of one input.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from prune_search.cost.layers import evaluating
+from prune_search.cost.layers import evaluating, weight_of
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.LayerNorm)
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -44,7 +44,7 @@ def weight_gradient_flops(
 
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, *_CONVS, *_NORMS)):
-            watch(f"{name}.weight" if name else "weight", module)
+            watch(weight_of(name), module)
     try:
         with evaluating(model), torch.no_grad():
             model(example_input[:1])

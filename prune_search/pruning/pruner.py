@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from prune_search.cost import prunable_layers
+from prune_search.cost.layers import prunable_layers, weight_of
 from prune_search.errors import UserError
 from prune_search.pruning import rounds
 from prune_search.pruning.averages import Averages
@@ -259,7 +259,7 @@ class Pruner:
     def _prunable(self) -> dict[str, nn.Parameter]:
         layers = prunable_layers(self.model)
         excluded = {name for pattern in self.recipe.exclude for name in fnmatch.filter(layers, pattern)}
-        return {f"{name}.weight": layer.weight for name, layer in layers.items() if name not in excluded}
+        return {weight_of(name): layer.weight for name, layer in layers.items() if name not in excluded}
 
     @property
     def _device(self) -> torch.device:

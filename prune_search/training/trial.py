@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from prune_search.cost import Cost, count, step_flops, trace_positions
+from prune_search.cost.layers import weight_of
 from prune_search.cost.measured import latency_ms, peak_memory_bytes, size_bytes
 from prune_search.cost.metrics import Report
 from prune_search.cost.training import forward_flops
@@ -137,7 +138,7 @@ class Trial:
             self._agree(macs)
         self._measured(self.pruner.epoch_start(), macs)
         cost, frozen = count(self.model, self.positions), self.pruner.frozen
-        idle = sum(layer.macs * frozen.get(f"{layer.name}.weight", 0.0) for layer in cost.layers)
+        idle = sum(layer.macs * frozen.get(weight_of(layer.name), 0.0) for layer in cost.layers)
         flops = step_flops(cost.macs, len(self.data.train.labels), idle)
         self.train_flops += flops
         with self._stage() as known:

@@ -193,6 +193,20 @@ def test_every_preset_runs(preset, net):
         check_masks(loop.engine)
 
 
+@pytest.mark.parametrize("preset", [name for name in PRESETS if name != "activation-density"])  # has no channel to cut
+def test_every_preset_runs_on_a_model_that_is_one_layer(preset):
+    def net():
+        return nn.Linear(8, 4)
+
+    net.input_shape = small_net.input_shape
+    loop = Loop(net, {"preset": preset}, floor=0.05)
+    assert set(loop.engine.masks) == {"weight"}
+    for _ in range(EPOCHS):
+        if loop.epoch().finished:
+            break
+        check_masks(loop.engine)
+
+
 @pytest.mark.parametrize(("axis", "name"), PARTS, ids=[f"{a}-{n}" for a, n in PARTS])
 def test_every_part_in_bf16(axis, name):
     loop = Loop(conv_net, complete({axis: name}), dtype=torch.bfloat16)
