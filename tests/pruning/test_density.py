@@ -166,6 +166,16 @@ def test_channels_are_chosen_by_density_then_norm_then_place():
     assert score.argsort(descending=True).tolist() == [2, 0, 3, 1]
 
 
+def test_channels_without_an_activation_stay_longest():
+    model = nn.Sequential(nn.Linear(1, 2), nn.ReLU(), nn.Linear(2, 2), nn.Linear(2, 2))
+    with torch.no_grad():
+        model[0].weight.fill_(9.0)
+        model[2].weight.fill_(1.0)
+    engine = engine_of(model, torch.ones(3, 1))
+    score = engine.recipe.score.score(engine._context(), {})
+    assert score["0.weight"].max() < score["2.weight"].min()
+
+
 class Stream(nn.Module):
     """A residual stream of 8 channels with a block-internal width of 12."""
 

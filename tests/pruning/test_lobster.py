@@ -129,6 +129,8 @@ def test_4_threshold_search():
     engine, calls = tolerance(lambda pruned: 1 + 0.01 * len(pruned), 0.015)
     assert engine.masks["0.weight"].tolist() == [[False] + [True] * 7]
     assert len(calls) <= 5
+    engine, _ = tolerance(lambda pruned: 1.0, 0.0)  # a loss at the bound is not beyond it
+    assert engine.live == 1
 
 
 def test_the_search_ends_after_two_events_that_remove_nothing():

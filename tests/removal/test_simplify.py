@@ -389,9 +389,9 @@ def test_functional_layers_norms_with_activations_and_padded_channels_are_follow
 class Cascade(nn.Module):
     """The second layer's channel 1 reads only a dead channel, over a zero padding: constant, and another at every size."""
 
-    def __init__(self, between):
+    def __init__(self, between, kernel=3, padding=1):
         super().__init__()
-        self.first, self.between, self.second = nn.Conv2d(1, 2, 1), between, nn.Conv2d(2, 2, 3, padding=1)
+        self.first, self.between, self.second = nn.Conv2d(1, 2, 1), between, nn.Conv2d(2, 2, kernel, padding=padding)
         self.last = nn.Conv2d(2, 2, 1)
         with torch.no_grad():
             self.first.weight[1] = 0
@@ -402,9 +402,10 @@ class Cascade(nn.Module):
         return self.last(F.relu(self.second(self.between(self.first(x))).mean((2, 3), keepdim=True)))
 
 
-def test_constants_that_hold_for_one_size_refuse_others():
+@pytest.mark.parametrize(("kernel", "padding"), [(3, 1), ((1, 2), (0, 1))])
+def test_constants_that_hold_for_one_size_refuse_others(kernel, padding):
     torch.manual_seed(0)
-    model = Cascade(nn.Identity())
+    model = Cascade(nn.Identity(), kernel, padding)
     for size in (1, 4):
         small = remove(model, torch.rand(2, 1, size, size))
         assert small.second.out_channels == 1
@@ -412,7 +413,7 @@ def test_constants_that_hold_for_one_size_refuse_others():
         assert torch.allclose(small(x), model(x), atol=1e-6)
         with pytest.raises(RemovalError, match=f"maps of {size}x{size} here, but got 5x5"):
             small(torch.rand(2, 1, 5, 5))
-        again = resize(Cascade(nn.Identity()), shapes_of(small))
+        again = resize(Cascade(nn.Identity(), kernel, padding), shapes_of(small))
         again.load_state_dict(small.state_dict())
         assert torch.equal(again(x), small(x)) and shapes(remove(small, x)) == shapes(small)
         with pytest.raises(RemovalError):

@@ -191,6 +191,12 @@ def made(name):
     return rule_of(TypeAdapter(EarlyStopping).validate_python({"name": name}))
 
 
+@pytest.mark.parametrize("name", RULES)
+def test_stages_are_sixteenths_or_powers_of_a_third(name):
+    halving = (1 / 27, 1 / 9, 1 / 3)
+    assert made(name).shares == (halving if name in ("moasha", "hyperband") else tuple(k / 16 for k in range(1, 16)))
+
+
 def curve(number, epochs):
     """Trials 0, 3, 6, ... are good, the others are not; 27 and 57 are the best."""
     end = 0.9 + 0.08 * (number == 27) + 0.09 * (number == 57) if number % 3 == 0 else 0.5 - number / 1e3
