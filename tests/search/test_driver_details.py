@@ -235,6 +235,15 @@ def test_a_search_that_is_stopped_between_two_trials_is_not_done(tmp_path, clust
     assert (search.progress.phase, tracker.of("end_search")) == ("interrupted", [("end_search", "KILLED")])
 
 
+def test_a_trial_keeps_its_checkpoint_while_it_is_on_the_front(tmp_path, cluster):
+    search = new(tmp_path, trials=4)
+    accuracies = iter([0.6, 0.5, 0.7, 0.8])  # the second never is on it, the third pushes the first off it, and so on
+    cluster.result = lambda job: report(next(accuracies), 1000)
+    cluster.before_end = lambda job, options: (job.folder.mkdir(exist_ok=True), (job.folder / CHECKPOINT).touch())
+    search.run()
+    assert [number for number in range(4) if (search.layout.trial(number) / CHECKPOINT).exists()] == [3]
+
+
 def test_messages_go_where_they_went_before_when_the_search_is_over(tmp_path, cluster):
     loggers = [logging.getLogger(name) for name in ("prune_search", "optuna", "ray", "mlflow")]
     cluster.before_end = lambda job, options: during.append(loggers[0].propagate)

@@ -4,6 +4,9 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from prune_search.search import environment
 from prune_search.search.environment import _first, code, machine, versions
 
 
@@ -20,6 +23,14 @@ def test_a_machine_in_figures():
     named = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
     assert found["processor"] == (named[1].strip() if named else platform.processor() or platform.machine())
     assert isinstance(found["gpus"], list)
+
+
+@pytest.mark.parametrize(("processor", "known"), [("A: fast", "A: fast"), ("", "arm64")])
+def test_a_processor_is_what_python_knows_where_no_file_says_it(monkeypatch, processor, known):
+    monkeypatch.setattr(environment, "_first", lambda file, key: "")
+    monkeypatch.setattr(platform, "processor", lambda: processor)
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert machine()["processor"] == known
 
 
 def test_where_a_system_has_no_such_file_nothing_is_said(tmp_path):

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import ray
@@ -128,6 +129,20 @@ def test_workers_of_a_ray_of_our_own_get_threads_and_modules_and_the_driver_keep
         assert os.environ["OMP_NUM_THREADS"] == "1" and "MKL_NUM_THREADS" not in os.environ
         assert "InvalidAuthToken" in stranger(ray.get_runtime_context().gcs_address, tmp_path)
     assert not ray.is_initialized()
+
+
+@pytest.mark.parametrize("modules", [[], ["mine.py", "pack"]])
+def test_the_users_modules_go_to_a_cluster_with_the_job(monkeypatch, tmp_path, modules):
+    told = {}
+    monkeypatch.setattr(ray, "init", lambda **options: told.update(options))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    with connected("head:6379", 3, ["/a", "/b"], [Path(module) for module in modules]):
+        pass
+    assert told["address"] == "head:6379"
+    assert told["runtime_env"].get("py_modules", []) == modules
+    variables = told["runtime_env"]["env_vars"]
+    assert (variables["OMP_NUM_THREADS"], variables["PYTHONPATH"]) == ("3", "/a:/b")
 
 
 def test_the_token_of_a_ray_of_our_own_is_its_owners_alone(tmp_path):
