@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -208,15 +209,21 @@ def test_a_search_of_which_everything_fails_ends_and_tries_ten_more_when_resumed
     assert (search.progress.phase, dict(search.progress.counts)) == ("done", {"failed": 20})
 
 
-@pytest.mark.parametrize("how", ["method", "file"])
+@pytest.mark.parametrize("how", ["method", "file", "ctrl-c"])
 def test_a_search_that_is_stopped_leaves_its_running_trials_and_the_test_split(tmp_path, cluster, tracker, how):
     search = new(tmp_path)
     search.layout.stages.mkdir()
-    stops = {"method": search.stop, "file": search.layout.stop.touch}
+    stops = {
+        "method": search.stop,
+        "file": search.layout.stop.touch,
+        "ctrl-c": lambda: signal.raise_signal(signal.SIGINT),
+    }
+    handler = signal.getsignal(signal.SIGINT)
     cluster.before_end = lambda job, options: stops[how]() if job.number == 1 else None
     found = search.run()
     assert [record.state for record in found.records] == ["completed", "running"]
-    assert search.interrupted == (how == "method")
+    assert search.interrupted == (how != "file")
+    assert signal.getsignal(signal.SIGINT) is handler
     assert tracker.of("end_trial")[-1] == ("end_trial", 1, "interrupted", "stopped by the user")
     assert tracker.of("end_search") == [("end_search", "KILLED")]
     assert (search.progress.phase, search.progress.running) == ("interrupted", {})
