@@ -19,10 +19,15 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     """
     layers, seen = {}, set()
     for name, module in model.named_modules():
-        if _owns_weight(module) and id(module.weight) not in seen:
+        if _prunable(module) and id(module.weight) not in seen:
             seen.add(id(module.weight))
             layers[name] = module
     return layers
+
+
+def owns_weight(module: nn.Module) -> bool:
+    """Whether ``weight`` is a parameter of the module, and not computed whenever it is read, as torch's parametrizations do."""
+    return "weight" in dict(module.named_parameters(recurse=False, remove_duplicate=False))
 
 
 def weight_of(layer: str) -> str:
@@ -57,7 +62,7 @@ def trace_positions(model: nn.Module, example_input: torch.Tensor) -> dict[str, 
         handles.append(module.register_forward_hook(hook, with_kwargs=True))
 
     for name, module in model.named_modules():
-        if _owns_weight(module):
+        if _prunable(module):
             watch(module, [names[id(module.weight)]])
         elif isinstance(module, nn.MultiheadAttention):
             positions[name] = 0
@@ -84,8 +89,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _owns_weight(module: nn.Module) -> bool:
-    return isinstance(module, PRUNABLE) and isinstance(module.weight, nn.Parameter)
+def _prunable(module: nn.Module) -> bool:
+    return isinstance(module, PRUNABLE) and owns_weight(module)
 
 
 def _uses(module: nn.Module, value: torch.Tensor, output: object) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from prune_search.cost.layers import TRANSPOSED, weight_of
+from prune_search.cost.layers import TRANSPOSED, owns_weight, weight_of
 from prune_search.pruning.measurement.gradient import BATCH
 from prune_search.pruning.traceless import traceless
 
@@ -32,7 +32,7 @@ def outputs(model: nn.Module, inputs: Tensor) -> dict[str, Tensor]:
 
     for name, module in model.named_modules():
         kind = isinstance(module, (*LAYERS, *NORMS)) and not isinstance(module, TRANSPOSED)
-        if kind and isinstance(module.weight, nn.Parameter):
+        if kind and owns_weight(module):
             watch(weight_of(name), module)
     try:
         with traceless(model), torch.no_grad():

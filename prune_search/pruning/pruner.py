@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prune_search.cost.layers import prunable_layers, weight_of
-from prune_search.errors import UserError
 from prune_search.pruning import rounds
 from prune_search.pruning.averages import Averages
-from prune_search.pruning.context import Batches, Context, Done, Masks, Passes, Pool, Probe, inputs_needed
+from prune_search.pruning.context import Batches, Context, Done, Masks, Passes, Pool, Probe
 from prune_search.pruning.first_input import FirstInput
 from prune_search.pruning.history import History
 from prune_search.pruning.masking import check_layers, clear_optimizer, masked
@@ -24,6 +23,7 @@ from prune_search.pruning.probe import probe_from
 from prune_search.pruning.ranking import Ranking
 from prune_search.pruning.recipe import Recipe, length
 from prune_search.pruning.registry import AXES
+from prune_search.pruning.requirements import check_inputs, check_network
 from prune_search.pruning.statistics import recalibrate
 from prune_search.removal import apply, check_equal, dead_units, slice_like
 
@@ -108,7 +108,9 @@ class Pruner:
         self.history = History(epochs=epochs, first=first, last=last, total=total)
         self.states: dict[str, dict] = {axis: {} for axis in AXES}
         self.exhausted: str = ""
-        self._check_inputs()
+        check_network(recipe, prunable_layers(model), self.masks)
+        check_inputs(recipe, {**vars(self), "evaluate": evaluate})
+        recipe.granularity.check(self._context())
         self._first = FirstInput(model) if recipe.removal.at_events and example_input is None else None
         self._started = False
         self._hooks = (
@@ -310,22 +312,6 @@ class Pruner:
         """What was measured during the epoch and not reported yet."""
         passes, self._during.passes = self._during.passes, []
         return passes
-
-    def _check_inputs(self) -> None:
-        """Raise a UserError where a part needs what this pruner was not given."""
-        start = self.recipe.at_start
-        chosen = [getattr(self.recipe, axis) for axis in AXES]
-        chosen += [start.score, start.schedule, start.distribution] if start else []
-        given = {**vars(self), "evaluate": self._evaluate}
-        for part in chosen:
-            missing = sorted(name for name in inputs_needed(part.needs) if given[name] is None)
-            if missing:
-                missing = ["batches" if name == "probe" else name for name in missing]
-                raise UserError(
-                    f"recipe: {part.axis} '{part.name}' needs {' and '.join(missing)}. "
-                    f"Give prune(..., {', '.join(f'{name}=...' for name in missing)})."
-                )
-        self.recipe.granularity.check(self._context())
 
     def _evaluate_masks(self, masks: Masks) -> tuple[float, float]:
         with masked(self.model, masks):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from itertools import chain
 
 from torch import fx, nn
 
@@ -19,8 +18,10 @@ class Tracer(fx.Tracer):
 
 
 def skeleton(model: nn.Module, *, training: bool) -> nn.Module:
-    """A copy of the model's structure that shares its tensors: tracing leaves no mark on the model."""
-    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    """A copy of the model that shares its parameters. Its own code may write into buffers while it is traced or run, as spectral
+    norm does: tracing leaves no mark on the model.
+    """
+    shared = {id(parameter): parameter for parameter in model.parameters()}
     return copy.deepcopy(model, shared).train(training)
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 from prune_search.cost import cost_of, count, prunable_layers, trace_positions
 
@@ -119,3 +120,11 @@ def test_count_needs_no_forward():
 def test_metrics_without_torch():
     code = "import sys, prune_search.cost.metrics, prune_search.cost.training; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_weight_that_is_computed_is_not_prunable_and_looking_does_not_compute_it():
+    model = nn.Sequential(spectral_norm(nn.Linear(4, 3)), nn.ReLU(), nn.Linear(3, 2))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    cost = cost_of(model, torch.zeros(1, 4))
+    assert [layer.name for layer in cost.layers] == ["2"]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

@@ -5,9 +5,11 @@ import math
 
 import pytest
 import torch
-from pruning.nets import linear_of, pruner
+from pruning.nets import linear_of, pruner, small_net
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
+from prune_search.errors import UserError
 from prune_search.pruning import pruner as engine_module
 from prune_search.pruning.backpropagation import Backward
 from prune_search.pruning.context import Done, Passes, Pool, Units, apportion, measurement
@@ -266,6 +268,24 @@ def test_a_pruner_that_is_taken_off_holds_no_weight_any_more():
     engine.detach()
     step(model, engine, torch.ones(1, 2))
     assert model[0].weight[0, 0] != 0
+
+
+@pytest.mark.parametrize(
+    ("net", "recipe", "why"),
+    [
+        (lambda: weight_norm(nn.Linear(4, 2)), {}, "no Linear or Conv layer has a weight of its own"),
+        (lambda: nn.LSTM(4, 2), {"preset": "snip"}, "no Linear or Conv layer has a weight of its own"),
+        (lambda: nn.Embedding(4, 2), {"preset": "dense"}, "no Linear or Conv layer has a weight of its own"),
+        (small_net, {"exclude": ["0", "[24]"]}, r"exclude: 0, \[24\] names all 3 layers. Use recipe: dense"),
+    ],
+)
+def test_a_network_with_nothing_to_prune_is_refused(net, recipe, why):
+    with pytest.raises(UserError, match=why):
+        pruner(net(), recipe)
+
+
+def test_the_dense_control_may_exclude_all_layers():
+    assert pruner(small_net(), {"preset": "dense", "exclude": ["*"]}).masks == {}
 
 
 def test_layers_are_excluded_by_pattern():

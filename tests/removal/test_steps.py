@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
 from prune_search.removal import RemovalError, explain, remove
 
@@ -173,3 +174,31 @@ def test_one_of_two_groups_is_cut():
     small = remove(model, x)
     assert [(m.in_channels, m.out_channels, m.groups) for m in small] == [(3, 2, 1), (2, 2, 1), (2, 2, 1)]
     assert torch.allclose(small(x), model(x), rtol=1e-12)
+
+
+class Counting(nn.Conv2d):
+    """It counts its calls in a buffer."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("first", [spectral_norm(nn.Conv2d(3, 3, 1)), Counting(3, 3, 1)])
+def test_following_a_model_in_train_mode_leaves_its_buffers_alone(first):
+    torch.manual_seed(0)
+    model = nn.Sequential(first, nn.Conv2d(3, 8, 1), nn.ReLU(), nn.Conv2d(8, 2, 1)).train()
+    with torch.no_grad():
+        model[1].weight[4:], model[1].bias[4:] = 0, 0
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.rand(2, 3, 4, 4)
+    explain(model, x)
+    small = remove(model, x)
+    assert small[1].out_channels == 4 and model.training
+    for network in (model, small):
+        assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+    assert torch.allclose(small.eval()(x), model.eval()(x), atol=1e-6)
