@@ -56,7 +56,7 @@ def prune(
         seed: Everything random is drawn from (seed, epoch).
 
     Raises:
-        UserError: The recipe has a mistake.
+        UserError: The recipe has a mistake or needs what was not given, or the network has nothing to prune.
     """
     try:
         built = recipe if isinstance(recipe, Recipe) else resolve(recipe)

@@ -71,7 +71,7 @@ class Pruner:
             happen in the first alone; before every epoch the others take over its states (model, optimizer, pruner).
 
     Raises:
-        UserError: A part needs an argument that was not given.
+        UserError: A part needs an argument that was not given, or the network has nothing to prune.
     """
 
     def __init__(
