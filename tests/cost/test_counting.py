@@ -124,6 +124,7 @@ def test_metrics_without_torch():
 
 def test_a_weight_that_is_computed_is_not_prunable_and_looking_does_not_compute_it():
     model = nn.Sequential(spectral_norm(nn.Linear(4, 3)), nn.ReLU(), nn.Linear(3, 2))
+    nn.init.normal_(model[0].parametrizations.weight.original)  # its norm is not known yet
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cost = cost_of(model, torch.zeros(1, 4))
     assert [layer.name for layer in cost.layers] == ["2"]

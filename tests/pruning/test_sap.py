@@ -54,6 +54,12 @@ def test_2_removal():
     assert engine.masks["0.weight"].tolist() == [[True] * 4 + [False] * 6]
 
 
+@pytest.mark.parametrize("distribution", ["uniform", "per-neuron"])
+def test_weights_that_are_all_zero_say_nothing_and_stay(distribution):
+    engine = event([[0.0] * 10, PEAKED], distribution, p=1.0, gap=1.0)
+    assert [int(mask.sum()) for mask in engine.masks.values()] == [10, 4]
+
+
 def test_3_zeros_do_not_change_the_bound():
     assert float(bound(double(5, 2, 1), 1, 2)) == pytest.approx(64 / 30)
     assert float(bound(double(5, 2, 1, 0, 0), 1, 2)) == pytest.approx(64 / 30)
