@@ -288,6 +288,17 @@ def rates(trial):
     return seen
 
 
+@pytest.mark.parametrize(("removal", "left"), [("at-end", 299), ("at-events", 299), ("never", 300)])
+def test_what_died_since_the_last_event_is_not_exported(data, removal, left):
+    trial = Trial(config({**ONCE, "removal": removal}), data, None)
+    layer = next(module for module in trial.model.modules() if isinstance(module, nn.Linear))
+    with torch.no_grad():
+        layer.weight[5], layer.bias[5] = 0, 0
+    exported = trial.removed()
+    assert next(module for module in exported.modules() if isinstance(module, nn.Linear)).out_features == left
+    assert layer.out_features == 300
+
+
 def test_a_warmup_rises_by_the_step_and_comes_out_of_the_horizon(data):
     seen = rates(Trial(config(schedule={"name": "cosine", "warmup": 2}), data, None))
     assert seen[:12] == pytest.approx([0.1 * k / 13 for k in range(1, 13)])
