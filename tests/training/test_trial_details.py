@@ -209,6 +209,17 @@ def test_the_exported_network_shrinks_only_where_the_recipe_says(data):
         assert (trial.run_epoch().physical_params < 50_610) == shrinks
 
 
+@pytest.mark.parametrize(("removal", "left"), [("at-end", 299), ("at-events", 299), ("never", 300)])
+def test_what_died_since_the_last_event_is_not_exported(data, removal, left):
+    trial = Trial(config({**ONCE, "removal": removal}), data, None)
+    layer = next(module for module in trial.model.modules() if isinstance(module, nn.Linear))
+    with torch.no_grad():
+        layer.weight[5], layer.bias[5] = 0, 0
+    exported = trial.removed()
+    assert next(module for module in exported.modules() if isinstance(module, nn.Linear)).out_features == left
+    assert layer.out_features == 300
+
+
 def test_what_is_cut_is_proven_when_it_changes_and_not_at_every_report(data, monkeypatch):
     from prune_search.training import trial as module
 
@@ -286,17 +297,6 @@ def rates(trial):
     trial.optimizer.register_step_pre_hook(lambda optimizer, *_: seen.append(optimizer.param_groups[0]["lr"]))
     finish(trial)
     return seen
-
-
-@pytest.mark.parametrize(("removal", "left"), [("at-end", 299), ("at-events", 299), ("never", 300)])
-def test_what_died_since_the_last_event_is_not_exported(data, removal, left):
-    trial = Trial(config({**ONCE, "removal": removal}), data, None)
-    layer = next(module for module in trial.model.modules() if isinstance(module, nn.Linear))
-    with torch.no_grad():
-        layer.weight[5], layer.bias[5] = 0, 0
-    exported = trial.removed()
-    assert next(module for module in exported.modules() if isinstance(module, nn.Linear)).out_features == left
-    assert layer.out_features == 300
 
 
 def test_a_warmup_rises_by_the_step_and_comes_out_of_the_horizon(data):
